@@ -1,0 +1,252 @@
+"""What the HTTP API, the page and (through HTTP) the CLI ask of the system.
+
+`ControlPlane` is the port; `services/control_plane.py` implements it on the stores. The views below are the
+JSON of `/api/v1` as it is documented in OpenAPI: plain values, units in the names, None for unknown.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+
+class BoundedView(BaseModel):
+    """A value with its 90 % interval."""
+
+    value: float
+    lower: float
+    upper: float
+
+
+class NodeView(BaseModel):
+    """A node now. Power fields are means over the newest window; None where nothing is known yet."""
+
+    tenant: str
+    host: str
+    tier: str | None
+    power_source: str | None
+    node_watts: BoundedView | None
+    idle_watts: float | None
+    active_watts: float | None
+    unattributed_watts: float | None
+    cpu_model: str | None
+    cpu_threads: int | None
+    memory_bytes: int | None
+    virtual: bool | None
+    capabilities: list[str]
+    missing: list[str]
+    last_seen: datetime | None
+
+
+class PowerPoint(BaseModel):
+    """One window of a node. node = idle + active + unattributed."""
+
+    timestamp: datetime
+    node_watts: float
+    node_watts_lower: float
+    node_watts_upper: float
+    idle_watts: float
+    active_watts: float
+    unattributed_watts: float
+
+
+class WorkloadView(BaseModel):
+    """A workload over the asked span. J/op is None without a source of operations; then the reason says so."""
+
+    tenant: str
+    host: str
+    workload: str
+    workload_kind: str
+    replicas: int | None
+    active_watts: BoundedView | None
+    tier: str | None
+    cpu_cores: float
+    mem_bytes: int
+    operations_per_second: float | None
+    operation: str | None
+    joules_per_operation: BoundedView | None
+    joules_per_operation_reason: str | None
+    latency_p95_seconds: float | None
+    language: str | None
+    image: str | None
+    hotspot_functions: list[str]
+    profiled: bool
+
+
+class FlameNode(BaseModel):
+    """Tree of d3-flame-graph. `value` is joules in the span (own and below)."""
+
+    name: str
+    value: float
+    children: list[FlameNode] = []
+
+
+class RecommendationView(BaseModel):
+    """A recommendation with its decision."""
+
+    id: str
+    created_at: datetime
+    expires_at: datetime
+    tenant: str
+    host: str | None
+    workload: str
+    suggestion_type: str
+    status: str
+    executor: str
+    patch: dict[str, Any]
+    inverse: dict[str, Any]
+    current: dict[str, Any]
+    """Present values of what `patch` would set."""
+    expected_savings_j: BoundedView
+    target_spend_j: BoundedView
+    expected_savings_cost: BoundedView | None
+    expected_savings_gco2e: BoundedView | None
+    tier: str
+    confidence: float
+    confidence_reason: str
+    risk_score: float
+    risk_parts: dict[str, float]
+    rank_score: float
+    evidence: list[dict[str, Any]]
+    explanation: str
+    source: str
+    decision: str | None
+    """allow, needs_approval or deny; None before the first decision."""
+    decision_reasons: list[str]
+    rollout_id: str | None
+
+
+class MetricView(BaseModel):
+    """One metric of an analysis run, judged."""
+
+    name: str
+    phase: str
+    judge: str
+    baseline: float | None
+    canary: float | None
+    estimate: float | None
+    lower: float | None
+    upper: float | None
+    unit: str
+    samples_baseline: int
+    samples_canary: int
+    message: str
+
+
+class RolloutEventView(BaseModel):
+    """One line of a rollout's history."""
+
+    at: datetime
+    step: int | None
+    phase: str
+    message: str
+
+
+class RolloutView(BaseModel):
+    """A rollout. `steps` in words; `metrics` of the newest analysis run."""
+
+    id: str
+    recommendation_id: str
+    tenant: str
+    workload: str
+    executor: str
+    phase: str
+    step_index: int
+    steps: list[str]
+    scope_percent: int
+    patch: dict[str, Any]
+    started_at: datetime
+    finished_at: datetime | None
+    message: str
+    metrics: list[MetricView]
+    events: list[RolloutEventView]
+    verified_savings_j_per_operation: BoundedView | None
+
+
+class PauseView(BaseModel):
+    """The kill switch: who stopped everything, when and why."""
+
+    id: str
+    tenant: str
+    by: str
+    reason: str
+    created_at: datetime
+    lifted_at: datetime | None
+    lifted_by: str | None
+
+
+class AuditEntryView(BaseModel):
+    """One entry of the log; `hash` covers `previous_hash` and the body."""
+
+    sequence: int
+    at: datetime
+    tenant: str
+    actor: str
+    action: str
+    subject: str
+    body: dict[str, Any]
+    previous_hash: str
+    hash: str
+
+
+class AuditVerification(BaseModel):
+    """Result of walking the whole log."""
+
+    ok: bool
+    entries: int
+    head: str
+    first_bad_sequence: int | None
+    message: str
+
+
+class Readiness(BaseModel):
+    """Parts and whether each works; `ready` when all do."""
+
+    ready: bool
+    parts: dict[str, str]
+
+
+class ControlPlane(Protocol):
+    """Every call takes the tenant. Raises the errors of `energy_orchestrator.errors`."""
+
+    def readiness(self) -> Readiness: ...
+
+    def nodes(self, tenant: str) -> list[NodeView]: ...
+
+    def node_power(self, tenant: str, host: str, minutes: float) -> list[PowerPoint]: ...
+
+    def workloads(self, tenant: str, minutes: float, limit: int) -> list[WorkloadView]: ...
+
+    def flame_graph(self, tenant: str, workload: str, minutes: float) -> FlameNode: ...
+
+    def recommendations(self, tenant: str, *, all_statuses: bool = False) -> list[RecommendationView]: ...
+
+    def recommendation(self, tenant: str, recommendation_id: str) -> RecommendationView: ...
+
+    def approve(self, tenant: str, recommendation_id: str, actor: str) -> RecommendationView: ...
+
+    def refuse(self, tenant: str, recommendation_id: str, actor: str, reason: str) -> RecommendationView: ...
+
+    def propose(
+        self, tenant: str, workload: str, environment: dict[str, str], replicas: int | None, actor: str, reason: str
+    ) -> RecommendationView: ...
+
+    def rollouts(self, tenant: str) -> list[RolloutView]: ...
+
+    def rollout(self, tenant: str, rollout_id: str) -> RolloutView: ...
+
+    def pauses(self, tenant: str, *, active_only: bool = False) -> list[PauseView]: ...
+
+    def pause(self, tenant: str, actor: str, reason: str) -> PauseView: ...
+
+    def resume(self, tenant: str, actor: str) -> list[PauseView]: ...
+
+    def audit(self, tenant: str, after: int, limit: int) -> list[AuditEntryView]: ...
+
+    def verify_audit(self) -> AuditVerification: ...
+
+    def import_runs(self, tenant: str, name: str, text: str, *, dry_run: bool) -> dict[str, Any]: ...
+
+    def prometheus_metrics(self) -> bytes: ...

@@ -1,0 +1,1 @@
+"""Pure values that all stages share. No file, socket, clock or client library in here."""
