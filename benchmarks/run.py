@@ -1,0 +1,114 @@
+"""Run the benchmarks and, with --write, renew the results page.
+
+    python -m benchmarks.run [--short] [--write]
+
+Each benchmark is a command of its own that prints JSON lines; this module runs them one after another, checks the
+bars below against what they printed, and renders `benchmarks/RESULTS.md`. A missed bar is shown as
+missed; only a benchmark that cannot run ends with an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a figure should reach: `at_most` or at least `limit`."""
+
+    benchmark: str
+    figure: str
+    limit: float
+    at_most: bool
+    text: str
+
+    def reached(self, value: float) -> bool:
+        """Whether a value meets the bar."""
+        return value <= self.limit if self.at_most else value >= self.limit
+
+
+BARS = (
+    Bar("ingest", "ratio", 0.5, False, "ingest from JetStream to queryable rows / chDB taking the same batches"),
+    Bar("agent", "cpu_pct_of_one_core", 1.0, True, "agent CPU at 19 Hz, 200 processes (% of one core)"),
+    Bar("agent", "peak_rss_mb", 40.0, True, "agent memory (MB)"),
+    Bar("stack", "first_recommendation_after_ready_seconds", 60.0, True, "first recommendation after ready (s)"),
+    Bar("stack", "sample_to_api_seconds_worst", 10.0, True, "sample to page, worst (s)"),
+    Bar("stack", "stack_memory_mb_peak_pss", 1500.0, True, "memory of the embedded stack (MB)"),
+)
+
+
+def commands(short: bool) -> list[list[str]]:
+    """The benchmarks in order."""
+    return [
+        ["benchmarks.ingest", *(["--batches", "60"] if short else [])],
+        ["benchmarks.agent", "--seconds", "20" if short else "120"],
+        ["benchmarks.stack", "--seconds", "20" if short else "120"],
+    ]
+
+
+def run(module: str, *arguments: str) -> list[dict[str, Any]]:
+    """Run one benchmark; its JSON lines."""
+    print(f"-- python -m {module} {' '.join(arguments)}", flush=True)
+    done = subprocess.run([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{module} ended with {done.returncode}; what it printed is above")
+    print(done.stdout, end="", flush=True)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def verdicts(results: list[dict[str, Any]]) -> list[tuple[Bar, float, bool]]:
+    """Every bar with the first figure that speaks of it."""
+    found = []
+    for bar in BARS:
+        value = next((r[bar.figure] for r in results if r["benchmark"] == bar.benchmark and bar.figure in r), None)
+        if value is not None:
+            found.append((bar, float(value), bar.reached(float(value))))
+    return found
+
+
+def page(results: list[dict[str, Any]], short: bool) -> str:
+    """The results page in Markdown."""
+    machine = results[0]["machine"]
+    lines = [
+        "# Results",
+        "",
+        f"Made by `python -m benchmarks.run{' --short' if short else ''} --write` on {machine['date']}: "
+        f"{machine['cpus']} CPUs ({machine['cpu']}), {machine['memory_gb']} GB, Linux {machine['kernel']}, "
+        f"Python {machine['python']}. No power meter, no hardware counters.",
+        "",
+        "| what | bar | measured | |",
+        "|---|---|---|---|",
+    ]
+    for bar, value, reached in verdicts(results):
+        sign = "<=" if bar.at_most else ">="
+        lines.append(f"| {bar.text} | {sign} {bar.limit:g} | {value:g} | {'reached' if reached else '**missed**'} |")
+    lines += ["", "Everything that was printed:", "", "```json"]
+    for result in results:
+        lines.append(json.dumps({key: value for key, value in result.items() if key != "machine"}))
+    return "\n".join([*lines, "```", ""])
+
+
+def main() -> None:
+    """Run all, say how each bar fares."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--short", action="store_true", help="a few minutes, as CI runs it")
+    parser.add_argument("--write", action="store_true", help="renew benchmarks/RESULTS.md")
+    given = parser.parse_args()
+    results = [result for module, *arguments in commands(given.short) for result in run(module, *arguments)]
+    for bar, value, reached in verdicts(results):
+        print(f"{'reached' if reached else 'MISSED '}  {bar.text}: {value:g} (bar {bar.limit:g})")
+    if given.write:
+        RESULTS.write_text(page(results, given.short), encoding="utf-8")
+        print(f"wrote {RESULTS.name}")
+
+
+if __name__ == "__main__":
+    main()
