@@ -73,6 +73,8 @@ class WorkloadView(BaseModel):
     image: str | None
     hotspot_functions: list[str]
     profiled: bool
+    labels: dict[str, str] = {}
+    """Labels of the declaration or the container; the page filters by `label=value`."""
 
 
 class FlameNode(BaseModel):
