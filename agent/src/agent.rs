@@ -1,0 +1,221 @@
+//! The loop: every interval one look at everything, and one set of batches.
+//!
+//! Runs on one thread together with the publisher. A look takes a few
+//! milliseconds and never waits for the bus: batches go into a bounded queue,
+//! and what does not fit is counted and dropped.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::signal::unix::{signal, SignalKind};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{Config, ConfigError, SinkKind};
+use crate::meters::{self, Finding, Meter};
+use crate::node::{self, Abilities, Node};
+use crate::parent::Parent;
+use crate::procfs::{node::boot_time, Proc};
+use crate::publish::{Nats, Publisher, Sink, Spool};
+use crate::scan::{Moment, Scanner, Units};
+use crate::wire::{self, Batch, Envelope, InventoryRow, Row};
+
+/// Batches that may wait for the publisher.
+const QUEUE_BATCHES: usize = 256;
+/// The node row is repeated after this time.
+const NODE_ROW_EVERY: Duration = Duration::from_secs(300);
+/// A stop takes no longer than this.
+const STOP_WITHIN: Duration = Duration::from_millis(1800);
+
+/// Measures until SIGTERM, SIGINT or the end of the parent process.
+pub async fn run(config: Config) -> Result<(), ConfigError> {
+    let parent = Parent::watch(config.parent_pid)?;
+    let (stop, stopped) = watch::channel(false);
+    let publisher = Publisher::new(sink(&config).await?, stopped);
+    let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
+    let mut publishing = tokio::spawn(publisher.run(receiver));
+    let mut agent = Agent::new(&config, sender)?;
+
+    let broken =
+        |error: std::io::Error| ConfigError::new("signals", &error.to_string(), "report this");
+    let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
+    let mut ticks = tokio::time::interval(Duration::from_secs_f64(config.interval_seconds));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => agent.tick(),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = parent.gone() => break,
+        }
+    }
+    agent.tick();
+    drop(agent);
+    let _ = stop.send(true);
+    if tokio::time::timeout(STOP_WITHIN, &mut publishing).await.is_err() {
+        tracing::warn!("the bus did not take the last batches in time");
+    }
+    Ok(())
+}
+
+async fn sink(config: &Config) -> Result<Sink, ConfigError> {
+    let usable = |setting: &str, path: &std::path::Path, error: std::io::Error| {
+        let problem = format!("{}: {error}", path.display());
+        ConfigError::new(setting, &problem, "give a directory that the agent may write to")
+    };
+    Ok(match (config.sink, &config.path) {
+        (SinkKind::Stdout, _) => Sink::Stdout,
+        (SinkKind::File, Some(path)) => {
+            std::fs::create_dir_all(path).map_err(|error| usable("path", path, error))?;
+            Sink::Directory(path.clone())
+        }
+        _ => {
+            let spool = Spool::open(&config.spool_dir, config.spool_max_bytes)
+                .map_err(|error| usable("spool_dir", &config.spool_dir, error))?;
+            let name = format!("eo-agent {} {}", config.tenant, config.host);
+            Sink::Nats(Box::new(Nats::connect(&config.nats, name).await?), Box::new(spool))
+        }
+    })
+}
+
+/// What the agent can do on this node.
+pub fn abilities(config: &Config, meters: &[Box<dyn Meter + Send>]) -> Abilities {
+    let mut abilities = Abilities::default();
+    for meter in meters.iter().filter(|meter| meter.name() != "none") {
+        match meter.finding() {
+            Finding::Found(_) => abilities.capabilities.push(format!("meter:{}", meter.name())),
+            Finding::Missing(reason) => {
+                abilities.missing.push(format!("meter:{}: {reason}", meter.name()))
+            }
+        }
+    }
+    match std::fs::read_to_string(config.procfs.join("1/io")) {
+        Ok(_) => abilities.capabilities.push("process_details".into()),
+        Err(error) => abilities.missing.push(format!(
+            "process_details: {}/1/io: {error}; run as root to see I/O and names of other users' processes",
+            config.procfs.display()
+        )),
+    }
+    abilities
+}
+
+struct Agent {
+    tenant: Arc<str>,
+    host: Arc<str>,
+    scanner: Scanner,
+    meters: Vec<Box<dyn Meter + Send>>,
+    node: Node,
+    abilities: Abilities,
+    last: Option<Instant>,
+    node_row_at: Option<Instant>,
+    batches: mpsc::Sender<Batch>,
+    queue_full: u64,
+}
+
+impl Agent {
+    fn new(config: &Config, batches: mpsc::Sender<Batch>) -> Result<Agent, ConfigError> {
+        let proc = Proc::new(&config.procfs);
+        let unusable = |problem: String| {
+            ConfigError::new("procfs", &problem, "give the mount point of procfs")
+        };
+        let stat = proc
+            .node_file("stat")
+            .map_err(|error| unusable(format!("{}: {error}", proc.path("stat").display())))?;
+        let boot_time =
+            boot_time(&stat).ok_or_else(|| unusable("stat has no btime line".into()))?;
+        let ticks_per_second = rustix::param::clock_ticks_per_second() as f64;
+        let units = Units {
+            ticks_per_second,
+            page_bytes: rustix::param::page_size() as i64,
+            boot_time_ms: boot_time * 1000,
+        };
+        let meters = meters::detect(&proc, &config.sysfs, ticks_per_second);
+        let abilities = abilities(config, &meters);
+        abilities.missing.iter().for_each(|reason| tracing::warn!("not available here: {reason}"));
+        Ok(Agent {
+            tenant: config.tenant.as_str().into(),
+            host: config.host.as_str().into(),
+            node: node::discover(&proc, &config.sysfs),
+            scanner: Scanner::new(proc, &config.cgroupfs, units),
+            meters,
+            abilities,
+            last: None,
+            node_row_at: None,
+            batches,
+            queue_full: 0,
+        })
+    }
+
+    /// One look at everything.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let interval = self.last.replace(now).map(|last| (now - last).as_secs_f64());
+        let mut samples = match self.scanner.scan(moment()) {
+            Ok(rows) => rows,
+            Err(error) => {
+                tracing::warn!(%error, "procfs can't be listed; no samples in this interval");
+                Vec::new()
+            }
+        };
+        let meter_rows: Vec<_> =
+            self.meters.iter_mut().flat_map(|meter| meter.read(interval)).collect();
+        let power = meters::node_power(&meter_rows);
+        let gpu_power = meters::gpu_power(&meter_rows);
+        let temperature = meters::cpu_temperature(&meter_rows);
+        for row in &mut samples {
+            row.node_power_watts = power.map(|(watts, _)| watts);
+            row.tier = power.map(|(_, tier)| tier.as_str().into());
+            row.gpu_power_watts = gpu_power;
+            row.temp_c = temperature;
+        }
+        let envelope = self.envelope();
+        let inventory = self.inventory(now);
+        self.send(&envelope, inventory);
+        self.send(&envelope, samples);
+        self.send(&envelope, meter_rows);
+    }
+
+    fn envelope(&self) -> Envelope {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Envelope {
+            tenant: self.tenant.clone(),
+            host: self.host.clone(),
+            timestamp_ms: since_epoch.as_millis() as i64,
+        }
+    }
+
+    fn inventory(&mut self, now: Instant) -> Vec<InventoryRow> {
+        let mut rows = Vec::new();
+        if self.node_row_at.is_none_or(|at| now - at >= NODE_ROW_EVERY) {
+            self.node_row_at = Some(now);
+            rows.push(self.node.row(&self.abilities));
+        }
+        rows
+    }
+
+    fn send<R: Row>(&mut self, envelope: &Envelope, rows: Vec<R>) {
+        let batches = match wire::encode(envelope, rows) {
+            Ok(batches) => batches,
+            Err(error) => {
+                return tracing::warn!(%error, kind = R::KIND.as_str(), "a batch could not be encoded")
+            }
+        };
+        for batch in batches {
+            if self.batches.try_send(batch).is_err() {
+                self.queue_full += 1;
+                if self.queue_full.is_power_of_two() {
+                    tracing::warn!(
+                        dropped = self.queue_full,
+                        "the publisher is too slow: batches dropped"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Seconds since boot, the clock of process start times.
+fn moment() -> Moment {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Moment { boot_seconds: time.tv_sec as f64 + time.tv_nsec as f64 / 1e9 }
+}

@@ -1,0 +1,350 @@
+//! Settings: flags over environment over file over defaults.
+//!
+//! One struct is both the flags of `run` and the keys of the TOML file, so
+//! the two can't drift. `resolve` checks every value and says which one is
+//! wrong and what to do. Secrets are read from files when they are needed and
+//! are never part of these values.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// What a user may set. Each field is a flag, a key of the file and, where
+/// it says so, an environment variable.
+#[derive(Debug, Clone, Default, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Owner of the data [default: local]
+    #[arg(long, env = "EO_TENANT")]
+    pub tenant: Option<String>,
+    /// Node name [default: hostname]
+    #[arg(long, env = "EO_HOST")]
+    pub host: Option<String>,
+    /// Bus address [default: nats://127.0.0.1:4222]
+    #[arg(long, env = "EO_NATS_URL")]
+    pub nats_url: Option<String>,
+    /// NATS .creds file (JWT and seed)
+    #[arg(long, env = "EO_NATS_CREDS_FILE")]
+    pub nats_creds_file: Option<PathBuf>,
+    /// NATS user
+    #[arg(long, env = "EO_NATS_USER")]
+    pub nats_user: Option<String>,
+    /// File with the password of the NATS user
+    #[arg(long, env = "EO_NATS_PASSWORD_FILE")]
+    pub nats_password_file: Option<PathBuf>,
+    /// Prefix of the reply subjects this agent listens on [default: _INBOX]
+    #[arg(long, env = "EO_NATS_INBOX_PREFIX")]
+    pub nats_inbox_prefix: Option<String>,
+    /// Where batches wait while the bus is away
+    #[arg(long, env = "EO_SPOOL_DIR")]
+    pub spool_dir: Option<PathBuf>,
+    /// Limit of the spool [default: 268435456]
+    #[arg(long)]
+    pub spool_max_bytes: Option<u64>,
+    /// Time between two looks at the node, 0.5 to 60 [default: 2]
+    #[arg(long)]
+    pub interval_seconds: Option<f64>,
+    /// Stack samples a second and CPU, 0 (off) to 99 [default: 19]
+    #[arg(long)]
+    pub profile_hz: Option<u32>,
+    /// Mount point of procfs [default: /proc]
+    #[arg(long)]
+    pub procfs: Option<PathBuf>,
+    /// Mount point of sysfs [default: /sys]
+    #[arg(long)]
+    pub sysfs: Option<PathBuf>,
+    /// Mount point of the cgroup hierarchies [default: /sys/fs/cgroup]
+    #[arg(long)]
+    pub cgroupfs: Option<PathBuf>,
+    /// Where rows go [default: nats]
+    #[arg(long, value_enum)]
+    pub sink: Option<SinkKind>,
+    /// Directory of sink `file`
+    #[arg(long)]
+    pub path: Option<PathBuf>,
+    /// Stop when this process is gone
+    #[arg(long)]
+    pub parent_pid: Option<i32>,
+    /// error, warn, info or debug [default: warn]
+    #[arg(long, env = "EO_LOG_LEVEL")]
+    pub log_level: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkKind {
+    /// NATS JetStream
+    Nats,
+    /// JSON lines
+    Stdout,
+    /// One Arrow stream file per batch
+    File,
+}
+
+/// A setting that can't be used: which one, why, and what to do.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("{setting}: {problem}; {next}")]
+pub struct ConfigError {
+    setting: String,
+    problem: String,
+    next: String,
+}
+
+impl ConfigError {
+    pub fn new(setting: &str, problem: &str, next: &str) -> ConfigError {
+        ConfigError { setting: setting.into(), problem: problem.into(), next: next.into() }
+    }
+}
+
+/// Settings after all defaults and checks.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub tenant: String,
+    pub host: String,
+    pub nats: NatsConfig,
+    pub spool_dir: PathBuf,
+    pub spool_max_bytes: u64,
+    pub interval_seconds: f64,
+    pub profile_hz: u32,
+    pub procfs: PathBuf,
+    pub sysfs: PathBuf,
+    pub cgroupfs: PathBuf,
+    pub sink: SinkKind,
+    pub path: Option<PathBuf>,
+    pub parent_pid: Option<i32>,
+    pub log_level: tracing::Level,
+}
+
+#[derive(Debug, Clone)]
+pub struct NatsConfig {
+    pub url: String,
+    pub creds_file: Option<PathBuf>,
+    pub user: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub inbox_prefix: String,
+}
+
+impl Options {
+    /// Reads the file of `--config`.
+    pub fn from_file(path: &Path) -> Result<Options, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|error| {
+            ConfigError::new(
+                "--config",
+                &format!("{}: {error}", path.display()),
+                "give a readable TOML file",
+            )
+        })?;
+        Options::from_toml(&text, &path.display().to_string())
+    }
+
+    fn from_toml(text: &str, name: &str) -> Result<Options, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| text[..span.start].lines().count().max(1));
+            let place = line.map_or(name.to_owned(), |line| format!("{name}, line {line}"));
+            ConfigError::new(
+                &place,
+                error.message(),
+                "correct or remove the key; `eo-agent run --help` lists them",
+            )
+        })
+    }
+
+    /// These options, with gaps filled from `other`.
+    pub fn or(self, other: Options) -> Options {
+        macro_rules! merge {
+            ($($field:ident),+) => { Options { $($field: self.$field.or(other.$field)),+ } };
+        }
+        merge!(
+            tenant,
+            host,
+            nats_url,
+            nats_creds_file,
+            nats_user,
+            nats_password_file,
+            nats_inbox_prefix,
+            spool_dir,
+            spool_max_bytes,
+            interval_seconds,
+            profile_hz,
+            procfs,
+            sysfs,
+            cgroupfs,
+            sink,
+            path,
+            parent_pid,
+            log_level
+        )
+    }
+
+    /// Fills in defaults and checks every value.
+    pub fn resolve(self) -> Result<Config, ConfigError> {
+        let sink = self.sink.unwrap_or(SinkKind::Nats);
+        if sink == SinkKind::File && self.path.is_none() {
+            return Err(ConfigError::new("path", "missing for sink `file`", "give --path DIR"));
+        }
+        if self.nats_user.is_some() != self.nats_password_file.is_some() {
+            return Err(ConfigError::new(
+                "nats_user",
+                "user and password file belong together",
+                "set both EO_NATS_USER and EO_NATS_PASSWORD_FILE, or neither",
+            ));
+        }
+        Ok(Config {
+            tenant: named("tenant", self.tenant.unwrap_or_else(|| "local".into()))?,
+            host: named("host", self.host.unwrap_or_else(hostname))?,
+            nats: NatsConfig {
+                url: named(
+                    "nats_url",
+                    self.nats_url.unwrap_or_else(|| "nats://127.0.0.1:4222".into()),
+                )?,
+                creds_file: self.nats_creds_file,
+                user: self.nats_user,
+                password_file: self.nats_password_file,
+                inbox_prefix: named(
+                    "nats_inbox_prefix",
+                    self.nats_inbox_prefix.unwrap_or_else(|| "_INBOX".into()),
+                )?,
+            },
+            spool_dir: self.spool_dir.unwrap_or_else(default_spool_dir),
+            spool_max_bytes: within(
+                "spool_max_bytes",
+                self.spool_max_bytes.unwrap_or(256 << 20),
+                64 << 10,
+                1 << 40,
+            )?,
+            interval_seconds: within(
+                "interval_seconds",
+                self.interval_seconds.unwrap_or(2.0),
+                0.5,
+                60.0,
+            )?,
+            profile_hz: within("profile_hz", self.profile_hz.unwrap_or(19), 0, 99)?,
+            procfs: self.procfs.unwrap_or_else(|| "/proc".into()),
+            sysfs: self.sysfs.unwrap_or_else(|| "/sys".into()),
+            cgroupfs: self.cgroupfs.unwrap_or_else(|| "/sys/fs/cgroup".into()),
+            sink,
+            path: self.path,
+            parent_pid: self.parent_pid,
+            log_level: self.log_level.as_deref().unwrap_or("warn").parse().map_err(|_| {
+                ConfigError::new("log_level", "not a level", "use error, warn, info or debug")
+            })?,
+        })
+    }
+}
+
+impl NatsConfig {
+    /// The text of the .creds file; never logged.
+    pub fn read_credentials(&self) -> Result<Option<String>, ConfigError> {
+        self.creds_file.as_deref().map(|path| secret("nats_creds_file", path)).transpose()
+    }
+
+    /// User and password; never logged.
+    pub fn read_password(&self) -> Result<Option<(String, String)>, ConfigError> {
+        let (Some(user), Some(path)) = (&self.user, &self.password_file) else { return Ok(None) };
+        let password =
+            secret("nats_password_file", path)?.trim_end_matches(['\r', '\n']).to_owned();
+        Ok(Some((user.clone(), password)))
+    }
+}
+
+fn secret(setting: &str, path: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|error| {
+        let problem = format!("{}: {error}", path.display());
+        ConfigError::new(setting, &problem, "give a file that the agent may read")
+    })
+}
+
+fn named(setting: &str, value: String) -> Result<String, ConfigError> {
+    if value.trim().is_empty() {
+        return Err(ConfigError::new(setting, "is empty", "give a name"));
+    }
+    Ok(value)
+}
+
+fn within<T: PartialOrd + std::fmt::Display>(
+    setting: &str,
+    value: T,
+    low: T,
+    high: T,
+) -> Result<T, ConfigError> {
+    if value >= low && value <= high {
+        return Ok(value);
+    }
+    Err(ConfigError::new(
+        setting,
+        &format!("{value} is out of range"),
+        &format!("use {low} to {high}"),
+    ))
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Root keeps state in /var/lib, everybody else in the home directory.
+fn default_spool_dir() -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return "/var/lib/eo-agent/spool".into();
+    }
+    let state = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state")));
+    state.unwrap_or_else(std::env::temp_dir).join("eo-agent/spool")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(toml: &str) -> String {
+        Options::from_toml(toml, "agent.toml").and_then(Options::resolve).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn flags_beat_the_file_and_the_file_beats_the_defaults() {
+        let file =
+            Options::from_toml("tenant = 'file'\nprofile_hz = 0\nsink = 'stdout'\n", "x").unwrap();
+        let flags = Options { tenant: Some("flag".into()), ..Default::default() };
+        let config = flags.or(file).resolve().unwrap();
+        assert_eq!(
+            (config.tenant.as_str(), config.profile_hz, config.sink),
+            ("flag", 0, SinkKind::Stdout)
+        );
+        assert_eq!(config.interval_seconds, 2.0);
+    }
+
+    #[test]
+    fn a_mistake_names_the_key_and_the_next_step() {
+        for (toml, words) in [
+            ("tenant = 'a'\nintervall = 2\n", &["agent.toml, line 2", "intervall", "--help"][..]),
+            ("interval_seconds = 0\n", &["interval_seconds", "0.5 to 60"]),
+            ("profile_hz = 100\n", &["profile_hz", "0 to 99"]),
+            ("tenant = ''\n", &["tenant", "empty"]),
+            ("sink = 'file'\n", &["path", "--path DIR"]),
+            ("sink = 'kafka'\n", &["kafka", "stdout"]),
+            ("nats_user = 'a'\n", &["EO_NATS_PASSWORD_FILE"]),
+            ("log_level = 'loud'\n", &["log_level", "debug"]),
+            ("tenant = \n", &["line 1"]),
+        ] {
+            let message = problem(toml);
+            for word in words {
+                assert!(message.contains(word), "{message:?} should name {word:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_password_comes_from_a_file_without_its_newline() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "s3cret\n").unwrap();
+        let options = Options {
+            nats_user: Some("agent".into()),
+            nats_password_file: Some(file.path().to_owned()),
+            ..Default::default()
+        };
+        let config = options.resolve().unwrap();
+        assert_eq!(config.nats.read_password().unwrap().unwrap().1, "s3cret");
+        assert!(!format!("{config:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,68 @@
+//! What every meter must do, and the trees to try it on.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use super::{Finding, Meter};
+
+/// Fails when the meter breaks a promise of the trait.
+pub fn holds(meter: &mut dyn Meter) {
+    assert!(meter.read(None).is_empty(), "{}: no rows without an interval", meter.name());
+    for _ in 0..2 {
+        let rows = meter.read(Some(2.0));
+        let zones: HashSet<_> = rows.iter().map(|row| row.zone.clone()).collect();
+        assert_eq!(zones.len(), rows.len(), "{}: zones are unique", meter.name());
+        for row in &rows {
+            assert_eq!(&*row.meter, meter.name());
+            assert!(!row.zone.is_empty());
+            assert_eq!(row.interval_seconds, 2.0);
+            let known = [row.energy_joules, row.power_watts, row.temp_c, row.busy_cpu_seconds];
+            assert!(
+                known.iter().any(Option::is_some) || row.reason.is_some(),
+                "unknown needs a reason: {row:?}"
+            );
+            assert!(row.power_watts.is_none() || row.tier.is_some(), "power needs a tier: {row:?}");
+            for value in
+                [row.energy_joules, row.power_watts, row.busy_cpu_seconds].into_iter().flatten()
+            {
+                assert!(value >= 0.0 && value.is_finite(), "{row:?}");
+            }
+        }
+    }
+    let (Finding::Found(text) | Finding::Missing(text)) = meter.finding();
+    assert!(!text.is_empty(), "{}: a finding is words", meter.name());
+}
+
+/// node_exporter's captured /sys, unpacked. None (with a word why) where the
+/// data is not beside the checkout; on CI that is a failure.
+pub fn node_exporter_sysfs() -> Option<tempfile::TempDir> {
+    let archive = Path::new("../../shared/data/node_exporter/collector/fixtures/sys.ttar");
+    let Ok(text) = fs::read_to_string(archive) else {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{} is missing", archive.display());
+        eprintln!("skipped: {} is missing", archive.display());
+        return None;
+    };
+    let root = tempfile::tempdir().unwrap();
+    unpack(&text, root.path());
+    Some(root)
+}
+
+/// ttar: a text archive of `Directory:`, `Path:`, `Lines:` and `SymlinkTo:`.
+fn unpack(text: &str, root: &Path) {
+    let mut lines = text.lines();
+    let mut path = root.to_owned();
+    while let Some(line) = lines.next() {
+        if let Some(name) = line.strip_prefix("Directory: ") {
+            fs::create_dir_all(root.join(name.trim_start_matches("sys").trim_start_matches('/')))
+                .unwrap();
+        } else if let Some(name) = line.strip_prefix("Path: ") {
+            path = root.join(name.trim_start_matches("sys/"));
+        } else if let Some(count) = line.strip_prefix("Lines: ") {
+            let content: Vec<&str> = lines.by_ref().take(count.parse().unwrap()).collect();
+            fs::write(&path, content.join("\n").replace("NULLBYTE", "\0") + "\n").unwrap();
+        } else if let Some(target) = line.strip_prefix("SymlinkTo: ") {
+            std::os::unix::fs::symlink(target, &path).unwrap();
+        }
+    }
+}

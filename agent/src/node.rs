@@ -1,0 +1,131 @@
+//! What this machine is: the node row of the inventory.
+//!
+//! Everything comes from files; a file that is not there leaves a NULL, never
+//! a guess. `capabilities` and `missing` say what the rest of the agent found.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::procfs::node::{cpu_info, memory_bytes};
+use crate::procfs::Proc;
+use crate::wire::InventoryRow;
+
+/// Fixed facts of the node.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Node {
+    pub node_type: Option<String>,
+    pub cpu_model: Option<String>,
+    pub sockets: Option<i32>,
+    pub cores: Option<i32>,
+    pub cpu_threads: Option<i32>,
+    pub cpu_mhz: Option<f64>,
+    pub memory_bytes: Option<i64>,
+    pub is_virtual: Option<bool>,
+}
+
+/// What the agent can do here, and what it can't and why.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Abilities {
+    pub capabilities: Vec<String>,
+    /// `name: reason`
+    pub missing: Vec<String>,
+}
+
+/// DMI product names of hypervisors.
+const VIRTUAL_PRODUCTS: [&str; 9] = [
+    "KVM",
+    "Standard PC",
+    "VirtualBox",
+    "VMware",
+    "Virtual Machine",
+    "HVM domU",
+    "Google Compute Engine",
+    "OpenStack",
+    "Firecracker",
+];
+
+pub fn discover(proc: &Proc, sysfs: &Path) -> Node {
+    let info = proc.node_file("cpuinfo").map(|text| cpu_info(&text)).unwrap_or_default();
+    let dmi = |name: &str| read(&sysfs.join("class/dmi/id").join(name));
+    let product = dmi("product_name");
+    let known_product = product.is_some() || info.hypervisor;
+    let is_virtual = info.hypervisor
+        || product
+            .as_deref()
+            .is_some_and(|p| VIRTUAL_PRODUCTS.iter().any(|known| p.contains(known)));
+    let max_khz = read(&sysfs.join("devices/system/cpu/cpu0/cpufreq/base_frequency"))
+        .or_else(|| read(&sysfs.join("devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")))
+        .and_then(|khz| khz.parse::<f64>().ok());
+    Node {
+        node_type: node_type(product, dmi("sys_vendor")),
+        cpu_model: info.model,
+        sockets: info.sockets,
+        cores: info.cores,
+        cpu_threads: info.threads,
+        cpu_mhz: max_khz.map(|khz| khz / 1000.0).or(info.mhz),
+        memory_bytes: proc.node_file("meminfo").ok().as_deref().and_then(memory_bytes),
+        is_virtual: known_product.then_some(is_virtual),
+    }
+}
+
+/// On EC2 the product name is the instance type; elsewhere it names the model.
+fn node_type(product: Option<String>, vendor: Option<String>) -> Option<String> {
+    let product = product?;
+    match vendor {
+        Some(vendor) if vendor != "Amazon EC2" && !product.starts_with(&vendor) => {
+            Some(format!("{vendor} {product}"))
+        }
+        _ => Some(product),
+    }
+}
+
+/// A one-line file; None when absent, empty or a placeholder of the firmware.
+fn read(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?.trim().to_owned();
+    let placeholder = ["To Be Filled By O.E.M.", "System Product Name", "Default string", "None"];
+    (!text.is_empty() && !placeholder.contains(&text.as_str())).then_some(text)
+}
+
+impl Node {
+    pub fn row(&self, abilities: &Abilities) -> InventoryRow {
+        let text = |value: &Option<String>| value.as_deref().map(Arc::from);
+        let list = |values: &[String]| Some(values.iter().map(|v| Arc::from(v.as_str())).collect());
+        InventoryRow {
+            scope: "node".into(),
+            node_type: text(&self.node_type),
+            cpu_model: text(&self.cpu_model),
+            sockets: self.sockets,
+            cores: self.cores,
+            cpu_threads: self.cpu_threads,
+            cpu_mhz: self.cpu_mhz,
+            memory_bytes: self.memory_bytes,
+            is_virtual: self.is_virtual,
+            capabilities: list(&abilities.capabilities),
+            missing: list(&abilities.missing),
+            ..Default::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_machine_and_an_instance_are_named() {
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(node_type(some("m7i.large"), some("Amazon EC2")).as_deref(), Some("m7i.large"));
+        assert_eq!(
+            node_type(some("PowerEdge R750"), some("Dell Inc.")).as_deref(),
+            Some("Dell Inc. PowerEdge R750")
+        );
+        assert_eq!(node_type(None, some("x")), None);
+    }
+
+    #[test]
+    fn nothing_readable_means_nothing_known() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(discover(&Proc::new(root.path()), root.path()), Node::default());
+    }
+}

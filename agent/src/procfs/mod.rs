@@ -1,0 +1,77 @@
+//! Reading /proc, as little of it as possible.
+//!
+//! The submodules are pure parsers from text to values; `Proc` here is the
+//! only place that opens files below the configured root, so that tests and
+//! containers can point it elsewhere. A file that can't be read is `None`:
+//! what that means is for the caller to say. `scan` takes over.
+
+pub mod maps;
+pub mod node;
+pub mod stat;
+pub mod status;
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The mount point of procfs, and the readers below it.
+#[derive(Debug, Clone)]
+pub struct Proc {
+    root: PathBuf,
+}
+
+impl Proc {
+    pub fn new(root: impl Into<PathBuf>) -> Proc {
+        Proc { root: root.into() }
+    }
+
+    pub fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    /// Process ids at this moment; the error of the directory itself.
+    pub fn pids(&self) -> std::io::Result<Vec<i32>> {
+        let entries = fs::read_dir(&self.root)?;
+        Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    }
+
+    /// A file of the node, e.g. `stat`.
+    pub fn node_file(&self, name: &str) -> std::io::Result<String> {
+        fs::read_to_string(self.root.join(name))
+    }
+
+    /// A file of a process, read into `buffer`; None when gone or not permitted.
+    pub fn process_file<'b>(
+        &self,
+        pid: i32,
+        name: &str,
+        buffer: &'b mut Vec<u8>,
+    ) -> Option<&'b [u8]> {
+        buffer.clear();
+        let mut file = fs::File::open(self.root.join(pid.to_string()).join(name)).ok()?;
+        file.read_to_end(buffer).ok()?;
+        Some(buffer)
+    }
+
+    /// A text file of a process; None when gone or not permitted.
+    pub fn process_text(&self, pid: i32, name: &str) -> Option<String> {
+        let mut buffer = Vec::new();
+        self.process_file(pid, name, &mut buffer)?;
+        Some(String::from_utf8_lossy(&buffer).into_owned())
+    }
+
+    /// Where `/proc/PID/exe` points, without the mark of a deleted file.
+    pub fn exe(&self, pid: i32) -> Option<PathBuf> {
+        let target = fs::read_link(self.root.join(pid.to_string()).join("exe")).ok()?;
+        let text = target.to_str()?;
+        Some(PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(text)))
+    }
+
+    /// The threads of a process; empty when gone or not permitted.
+    pub fn threads(&self, pid: i32) -> Vec<i32> {
+        let Ok(entries) = fs::read_dir(self.root.join(pid.to_string()).join("task")) else {
+            return Vec::new();
+        };
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+}

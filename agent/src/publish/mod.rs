@@ -1,0 +1,214 @@
+//! From encoded batches to the bus, with a disk in between when it is away.
+//!
+//! One task owns the sink and the spool. While the bus answers and the spool
+//! is empty, a batch goes straight out. From the first failure on everything
+//! goes through the spool, which is drained in order once the bus is back, so
+//! that no batch overtakes another. The scan never waits for any of this.
+
+mod frame;
+mod local;
+mod nats;
+mod spool;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+pub use nats::Nats;
+pub use spool::Spool;
+
+use crate::wire::Batch;
+
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
+/// Records drained before new batches are looked at.
+const DRAIN_CHUNK: usize = 64;
+/// After the request to stop, how long a delivery under way may still take.
+const STOP_GRACE: Duration = Duration::from_millis(900);
+const LOSS_REPORT_EVERY: Duration = Duration::from_secs(60);
+
+/// Why a batch was not delivered, by what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The bus is not there (yet): keep the batch and try again.
+    #[error("{0}")]
+    Away(String),
+    /// It will never be taken: count it and go on.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Where batches go.
+pub enum Sink {
+    Nats(Box<Nats>, Box<Spool>),
+    Stdout,
+    Directory(PathBuf),
+}
+
+/// The publishing task.
+pub struct Publisher {
+    sink: Sink,
+    stop: watch::Receiver<bool>,
+    /// Some while the bus is away or the spool is not empty yet.
+    retry: Option<Retry>,
+    refused: u64,
+    reported_losses: spool::Losses,
+    last_report: Option<Instant>,
+}
+
+struct Retry {
+    attempt: usize,
+    at: Instant,
+}
+
+impl Publisher {
+    pub fn new(sink: Sink, stop: watch::Receiver<bool>) -> Publisher {
+        // An earlier run may have left something in the spool: look at once.
+        let retry =
+            matches!(sink, Sink::Nats(..)).then(|| Retry { attempt: 0, at: Instant::now() });
+        let reported_losses = spool::Losses::default();
+        Publisher { sink, stop, retry, refused: 0, reported_losses, last_report: None }
+    }
+
+    /// Runs until the sender is gone and everything is delivered or spooled.
+    pub async fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
+        loop {
+            let retry_at = self.retry.as_ref().map(|retry| retry.at);
+            tokio::select! {
+                biased;
+                batch = batches.recv() => match batch {
+                    Some(batch) => self.take(batch).await,
+                    None => break,
+                },
+                () = wake(&self.sink, retry_at), if retry_at.is_some() => self.drain().await,
+            }
+        }
+        if let Sink::Nats(_, spool) = &self.sink {
+            if spool.bytes() > 0 {
+                tracing::info!(
+                    bytes = spool.bytes(),
+                    "stopping with batches in the spool; the next run sends them"
+                );
+            }
+        }
+    }
+
+    async fn take(&mut self, batch: Batch) {
+        if self.retry.is_none() {
+            match self.deliver(&batch).await {
+                Ok(()) => return,
+                Err(SendError::Refused(reason)) => return self.refuse(&reason),
+                Err(SendError::Away(reason)) => self.go_away(&reason),
+            }
+        }
+        if let Sink::Nats(_, spool) = &mut self.sink {
+            if let Err(error) = spool.append(&batch) {
+                tracing::warn!(%error, directory = %spool.directory().display(), "spool: a batch is lost; free disk space or set spool_dir");
+            }
+        }
+        self.report_losses();
+    }
+
+    async fn deliver(&self, batch: &Batch) -> Result<(), SendError> {
+        match &self.sink {
+            Sink::Stdout => local::print(batch),
+            Sink::Directory(directory) => local::write_file(directory, batch),
+            Sink::Nats(nats, _) => tokio::select! {
+                result = nats.send(batch) => result,
+                () = grace_over(self.stop.clone()) => Err(SendError::Away("stopping".into())),
+            },
+        }
+    }
+
+    /// Sends what the spool holds, oldest first.
+    async fn drain(&mut self) {
+        for _ in 0..DRAIN_CHUNK {
+            let Sink::Nats(_, spool) = &mut self.sink else { return };
+            let batch = match spool.front() {
+                Ok(Some(batch)) => batch,
+                Ok(None) => {
+                    if self.retry.take().is_some_and(|retry| retry.attempt > 0) {
+                        tracing::info!("bus is back, spool is empty");
+                    }
+                    return;
+                }
+                Err(error) => return self.go_away(&format!("spool: {error}")),
+            };
+            match self.deliver(&batch).await {
+                Ok(()) => self.drop_front(),
+                Err(SendError::Refused(reason)) => {
+                    self.refuse(&reason);
+                    self.drop_front();
+                }
+                Err(SendError::Away(reason)) => return self.go_away(&reason),
+            }
+        }
+        self.retry = Some(Retry { attempt: 1, at: Instant::now() });
+    }
+
+    fn drop_front(&mut self) {
+        if let Sink::Nats(_, spool) = &mut self.sink {
+            if let Err(error) = spool.pop() {
+                tracing::warn!(%error, "spool: a delivered batch could not be removed and will be sent again");
+            }
+        }
+    }
+
+    fn go_away(&mut self, reason: &str) {
+        let attempt = self.retry.as_ref().map_or(0, |retry| retry.attempt);
+        // The first failure is news; right after the start it is only the bus being slower than we are.
+        match attempt {
+            1 => tracing::warn!(reason, "bus is away: batches go to the spool until it is back"),
+            _ => tracing::debug!(reason, attempt, "bus is away"),
+        }
+        let at = Instant::now() + nats::backoff(attempt, MAX_RETRY_DELAY);
+        self.retry = Some(Retry { attempt: attempt + 1, at });
+    }
+
+    fn refuse(&mut self, reason: &str) {
+        self.refused += 1;
+        if self.refused.is_power_of_two() {
+            tracing::warn!(
+                reason,
+                refused = self.refused,
+                "a batch can't be delivered and is dropped"
+            );
+        }
+    }
+
+    fn report_losses(&mut self) {
+        let Sink::Nats(_, spool) = &self.sink else { return };
+        let losses = spool.losses();
+        let due = self.last_report.is_none_or(|last| last.elapsed() >= LOSS_REPORT_EVERY);
+        if losses.dropped_records > self.reported_losses.dropped_records && due {
+            tracing::warn!(
+                dropped = losses.dropped_records,
+                "spool is full: oldest batches were dropped; raise spool_max_bytes or bring the bus back"
+            );
+            self.reported_losses = losses;
+            self.last_report = Some(Instant::now());
+        }
+    }
+}
+
+/// Returns when it is time to try again: the wait is over, or the bus came back.
+async fn wake(sink: &Sink, at: Option<Instant>) {
+    let wait = async {
+        match at {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    match sink {
+        Sink::Nats(nats, _) => tokio::select! { () = wait => {}, () = nats.reconnected() => {} },
+        _ => wait.await,
+    }
+}
+
+async fn grace_over(mut stop: watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_ok() {
+        tokio::time::sleep(STOP_GRACE).await;
+    } else {
+        std::future::pending::<()>().await;
+    }
+}

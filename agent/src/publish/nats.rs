@@ -1,0 +1,133 @@
+//! NATS JetStream: the bus.
+//!
+//! A batch counts as delivered when the stream acknowledged it, not when it
+//! was written to a socket. Refusals (no permission) come asynchronously and
+//! show as a missing acknowledgement. The library reconnects by itself; this
+//! module refuses to send while it does, so that the spool keeps the order.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::jetstream::context::{Context, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::{Client, ConnectOptions, Event};
+use tokio::sync::Notify;
+
+use super::SendError;
+use crate::config::{ConfigError, NatsConfig};
+use crate::wire::Batch;
+
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(10);
+
+pub struct Nats {
+    client: Client,
+    jetstream: Context,
+    connected: Arc<Notify>,
+}
+
+impl Nats {
+    /// Starts connecting and returns at once: the bus may come up later.
+    pub async fn connect(config: &NatsConfig, name: String) -> Result<Nats, ConfigError> {
+        let connected = Arc::new(Notify::new());
+        let notify = connected.clone();
+        let mut options = ConnectOptions::new()
+            .name(name)
+            .retry_on_initial_connect()
+            .custom_inbox_prefix(&config.inbox_prefix)
+            .reconnect_delay_callback(|attempt| backoff(attempt, MAX_RECONNECT_DELAY))
+            .event_callback(move |event| {
+                on_event(&event, &notify);
+                async {}
+            });
+        if let Some(credentials) = config.read_credentials()? {
+            options = options.credentials(&credentials).map_err(|error| {
+                ConfigError::new(
+                    "nats_creds_file",
+                    &error.to_string(),
+                    "give the path of a NATS .creds file (JWT and seed)",
+                )
+            })?;
+        }
+        if let Some((user, password)) = config.read_password()? {
+            options = options.user_and_password(user, password);
+        }
+        let client = options.connect(&config.url).await.map_err(|error| {
+            ConfigError::new(
+                "nats_url",
+                &error.to_string(),
+                "use nats://HOST:PORT or tls://HOST:PORT",
+            )
+        })?;
+        let mut jetstream = async_nats::jetstream::new(client.clone());
+        jetstream.set_timeout(ACK_TIMEOUT);
+        Ok(Nats { client, jetstream, connected })
+    }
+
+    /// Publishes and waits for the stream's acknowledgement.
+    pub async fn send(&self, batch: &Batch) -> Result<(), SendError> {
+        if self.client.connection_state() != State::Connected {
+            return Err(SendError::Away("not connected".into()));
+        }
+        let message =
+            PublishMessage::build().payload(batch.payload.clone()).message_id(batch.id.to_string());
+        let classify = |error: async_nats::jetstream::context::PublishError| match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => SendError::Refused(error.to_string()),
+            PublishErrorKind::StreamNotFound => SendError::Away(format!(
+                "no JetStream stream takes {}: create stream EO with subjects eo.v1.>",
+                batch.subject
+            )),
+            _ => SendError::Away(error.to_string()),
+        };
+        let sent = self.jetstream.send_publish(batch.subject.clone(), message).await;
+        let acknowledged = sent.map_err(classify)?;
+        let wait = tokio::time::timeout(ACK_TIMEOUT, acknowledged.into_future());
+        match wait.await {
+            Ok(result) => result.map(drop).map_err(classify),
+            Err(_) => Err(SendError::Away("no acknowledgement from the stream".into())),
+        }
+    }
+
+    /// Returns when the bus has come (back) up.
+    pub async fn reconnected(&self) {
+        self.connected.notified().await;
+    }
+}
+
+/// Exponential with full jitter, so that a thousand agents do not come back at once.
+pub fn backoff(attempt: usize, longest: Duration) -> Duration {
+    let ceiling = Duration::from_millis(250).saturating_mul(1 << attempt.min(16)).min(longest);
+    ceiling.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+fn on_event(event: &Event, connected: &Notify) {
+    match event {
+        Event::Connected => {
+            tracing::info!("nats: connected");
+            connected.notify_one();
+        }
+        Event::Disconnected => tracing::info!("nats: disconnected"),
+        Event::ServerError(error) => tracing::warn!(
+            %error,
+            "nats: the server refused something; check that this agent may publish to eo.v1.<tenant>.<host>.> and subscribe to its inbox"
+        ),
+        other => tracing::debug!(event = %other, "nats"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_grows_and_stays_bounded() {
+        let longest = Duration::from_secs(10);
+        for attempt in [0, 1, 5, 20, usize::MAX] {
+            let wait = backoff(attempt, longest);
+            assert!(wait >= Duration::from_millis(125) && wait <= longest, "{attempt}: {wait:?}");
+        }
+        assert!(backoff(0, longest) <= Duration::from_millis(250));
+    }
+}

@@ -1,0 +1,446 @@
+//! One look at all processes, and the difference to the look before.
+//!
+//! Flows in: `/proc`, the time of the look. Flows out: a `SampleRow` for each
+//! process that did something. The table of known processes stays here,
+//! keyed by pid and start time, for `inventory` and `profiler` to ask.
+//!
+//! Rules
+//! - A process that started since the last look counts with all its CPU time;
+//!   one that was there before the agent counts from the first look on.
+//! - A process that used no CPU and did not change is left out, but never for
+//!   longer than `RESEND_SECONDS`.
+//! - What is not readable of one process is NULL in that process' row, and
+//!   costs nothing else.
+//! - Context switches need one file per thread, and are read only for
+//!   processes that are busy in two intervals in a row.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::cgroup;
+use crate::procfs::stat::Stat;
+use crate::procfs::status::{self, Io, Switches};
+use crate::procfs::{stat, Proc};
+use crate::wire::SampleRow;
+use crate::workload_key::{declared, program, workload, Facts, Workload};
+
+/// A quiet process is reported at least this often.
+const RESEND_SECONDS: f64 = 30.0;
+/// Affinity and quota are read again after this time.
+const ALLOWED_SECONDS: f64 = 30.0;
+/// Share of one CPU above which context switches are worth their cost.
+const BUSY_SHARE: f64 = 0.05;
+/// Context switches of processes with more threads than this stay NULL.
+const MAX_SWITCH_THREADS: usize = 256;
+
+/// The moment of a look: monotonic seconds since boot.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    pub boot_seconds: f64,
+}
+
+/// Facts of the node that turn ticks and pages into units.
+#[derive(Debug, Clone, Copy)]
+pub struct Units {
+    pub ticks_per_second: f64,
+    pub page_bytes: i64,
+    pub boot_time_ms: i64,
+}
+
+/// A process that the agent knows.
+#[derive(Debug)]
+pub struct Process {
+    pub pid: i32,
+    pub started_ms: i64,
+    pub command: Arc<str>,
+    /// Executable and script name, without arguments.
+    pub program: Arc<str>,
+    pub exe: Option<PathBuf>,
+    pub workload: Workload,
+    pub container_id: Option<Arc<str>>,
+    pub pod_id: Option<Arc<str>>,
+    pub kernel_thread: bool,
+    pub first_seen: f64,
+    /// CPU seconds since the agent knows it.
+    pub cpu_seconds: f64,
+    start_ticks: u64,
+    cpu_ticks: u64,
+    identity_settled: bool,
+    cpus_allowed: Option<f64>,
+    allowed_at: f64,
+    io: Option<Io>,
+    switches: HashMap<i32, Switches>,
+    switches_at: f64,
+    sent: Option<Sent>,
+}
+
+/// What the last row said, to see whether anything changed.
+#[derive(Debug)]
+struct Sent {
+    at: f64,
+    rss_pages: i64,
+    threads: i32,
+}
+
+/// All known processes.
+pub struct Scanner {
+    proc: Proc,
+    cgroupfs: PathBuf,
+    units: Units,
+    table: HashMap<i32, Process>,
+    previous: Option<Moment>,
+    buffer: Vec<u8>,
+}
+
+impl Scanner {
+    pub fn new(proc: Proc, cgroupfs: &Path, units: Units) -> Scanner {
+        Scanner {
+            proc,
+            cgroupfs: cgroupfs.to_owned(),
+            units,
+            table: HashMap::new(),
+            previous: None,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Looks at /proc. The first look makes no rows: there is no interval yet.
+    pub fn scan(&mut self, now: Moment) -> std::io::Result<Vec<SampleRow>> {
+        let pids = self.proc.pids()?;
+        let mut rows = Vec::new();
+        let mut alive = HashMap::with_capacity(pids.len());
+        let interval = self.previous.map(|previous| now.boot_seconds - previous.boot_seconds);
+        for pid in pids {
+            let Some(stat) =
+                self.proc.process_file(pid, "stat", &mut self.buffer).and_then(stat::parse)
+            else {
+                continue;
+            };
+            let known =
+                self.table.remove(&pid).filter(|known| known.start_ticks == stat.start_ticks);
+            let mut process = match known {
+                Some(known) => known,
+                None => self.discover(pid, &stat, now),
+            };
+            if let Some(interval) = interval.filter(|interval| *interval > 0.0) {
+                rows.extend(self.observe(&mut process, &stat, now, interval));
+            }
+            alive.insert(pid, process);
+        }
+        self.table = alive;
+        self.previous = Some(now);
+        Ok(rows)
+    }
+
+    pub fn get(&self, pid: i32) -> Option<&Process> {
+        self.table.get(&pid)
+    }
+
+    pub fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.table.values()
+    }
+
+    fn discover(&self, pid: i32, stat: &Stat, now: Moment) -> Process {
+        let started = stat.start_ticks as f64 / self.units.ticks_per_second;
+        // A tick of slack: start times are rounded down.
+        let new = self.previous.is_some_and(|previous| started + 0.01 >= previous.boot_seconds);
+        let mut process = Process {
+            pid,
+            started_ms: self.units.boot_time_ms + (started * 1000.0) as i64,
+            command: "".into(),
+            program: "".into(),
+            exe: None,
+            workload: workload(&Facts::default()),
+            container_id: None,
+            pod_id: None,
+            kernel_thread: stat.kernel_thread,
+            first_seen: now.boot_seconds,
+            cpu_seconds: 0.0,
+            start_ticks: stat.start_ticks,
+            cpu_ticks: if new { 0 } else { stat.cpu_ticks },
+            identity_settled: false,
+            cpus_allowed: None,
+            allowed_at: f64::NEG_INFINITY,
+            io: new.then(Io::default),
+            switches: HashMap::new(),
+            switches_at: f64::NEG_INFINITY,
+            sent: None,
+        };
+        self.identify(&mut process, stat);
+        // A process this young may be a fork that has not yet become its program.
+        process.identity_settled = !new;
+        process
+    }
+
+    fn identify(&self, process: &mut Process, stat: &Stat) {
+        let pid = process.pid;
+        let read = |name| {
+            let mut buffer = Vec::new();
+            self.proc.process_file(pid, name, &mut buffer).map(<[u8]>::to_vec).unwrap_or_default()
+        };
+        let exe = (!stat.kernel_thread).then(|| self.proc.exe(pid)).flatten();
+        let exe_text = exe.as_deref().and_then(Path::to_str);
+        let (environ, cmdline) = if stat.kernel_thread {
+            Default::default()
+        } else {
+            (read("environ"), read("cmdline"))
+        };
+        let membership = cgroup::membership(&String::from_utf8_lossy(&read("cgroup")));
+        process.container_id = membership.container_id.as_deref().map(Arc::from);
+        process.pod_id = membership.pod_id.as_deref().map(Arc::from);
+        process.workload = workload(&Facts {
+            declared: declared(&environ),
+            membership,
+            kernel_thread: stat.kernel_thread,
+            exe: exe_text,
+            comm: &stat.comm,
+            cmdline: &cmdline,
+        });
+        process.program = program(exe_text, &stat.comm, &cmdline).into();
+        process.command = stat.comm.as_str().into();
+        process.exe = exe;
+    }
+
+    fn observe(
+        &self,
+        process: &mut Process,
+        stat: &Stat,
+        now: Moment,
+        interval: f64,
+    ) -> Option<SampleRow> {
+        if *process.command != *stat.comm || !process.identity_settled {
+            let young = process.first_seen >= now.boot_seconds;
+            if !young {
+                self.identify(process, stat);
+                process.identity_settled = true;
+            }
+        }
+        let ticks = stat.cpu_ticks.saturating_sub(process.cpu_ticks);
+        process.cpu_ticks = process.cpu_ticks.max(stat.cpu_ticks);
+        let cpu_seconds = ticks as f64 / self.units.ticks_per_second;
+        process.cpu_seconds += cpu_seconds;
+        if ticks == 0 && process.sent.as_ref().is_some_and(|sent| sent.covers(stat, now)) {
+            return None;
+        }
+        process.sent =
+            Some(Sent { at: now.boot_seconds, rss_pages: stat.rss_pages, threads: stat.threads });
+
+        let switches = (cpu_seconds / interval > BUSY_SHARE)
+            .then(|| self.switches(process, now, interval))
+            .flatten();
+        let (read_bytes, write_bytes) = self.io(process);
+        Some(SampleRow {
+            interval_seconds: interval,
+            workload: process.workload.key.clone(),
+            workload_kind: process.workload.kind.into(),
+            replica: process.workload.replica.clone(),
+            container_id: process.container_id.clone(),
+            pod_id: process.pod_id.clone(),
+            pid: process.pid,
+            process_started_ms: process.started_ms,
+            command: process.command.clone(),
+            cpu_seconds,
+            cpu_pct: cpu_seconds / interval * 100.0,
+            cpus_allowed: self.cpus_allowed(process, now),
+            mem_bytes: stat.rss_pages.max(0).saturating_mul(self.units.page_bytes),
+            read_bytes,
+            write_bytes,
+            threads: stat.threads,
+            voluntary_switches: switches.map(|s| s.voluntary as i64),
+            involuntary_switches: switches.map(|s| s.involuntary as i64),
+            ..SampleRow::default()
+        })
+    }
+
+    /// Bytes since the last reading; NULL on the first one and when not permitted.
+    fn io(&self, process: &mut Process) -> (Option<i64>, Option<i64>) {
+        if process.kernel_thread {
+            return (None, None);
+        }
+        let read = self.proc.process_text(process.pid, "io").as_deref().and_then(status::io);
+        let before = std::mem::replace(&mut process.io, read);
+        match (before, read) {
+            (Some(before), Some(read)) => (
+                Some(read.read_bytes.saturating_sub(before.read_bytes) as i64),
+                Some(read.write_bytes.saturating_sub(before.write_bytes) as i64),
+            ),
+            _ => (None, None),
+        }
+    }
+
+    /// Sum over the threads; NULL where the last reading is not one interval old.
+    fn switches(&self, process: &mut Process, now: Moment, interval: f64) -> Option<Switches> {
+        let threads = self.proc.threads(process.pid);
+        if threads.is_empty() || threads.len() > MAX_SWITCH_THREADS {
+            return None;
+        }
+        let mut readings = HashMap::with_capacity(threads.len());
+        for thread in threads {
+            let name = format!("task/{thread}/status");
+            let reading =
+                self.proc.process_text(process.pid, &name).as_deref().and_then(status::switches);
+            readings.extend(reading.map(|reading| (thread, reading)));
+        }
+        let continuous = now.boot_seconds - process.switches_at < interval * 1.5;
+        process.switches_at = now.boot_seconds;
+        let before = std::mem::replace(&mut process.switches, readings);
+        continuous.then(|| {
+            let mut sum = Switches::default();
+            for (thread, reading) in &process.switches {
+                let was = before.get(thread).copied().unwrap_or_default();
+                sum += Switches {
+                    voluntary: reading.voluntary.saturating_sub(was.voluntary),
+                    involuntary: reading.involuntary.saturating_sub(was.involuntary),
+                };
+            }
+            sum
+        })
+    }
+
+    fn cpus_allowed(&self, process: &mut Process, now: Moment) -> Option<f64> {
+        if now.boot_seconds - process.allowed_at >= ALLOWED_SECONDS {
+            process.allowed_at = now.boot_seconds;
+            let affinity = self
+                .proc
+                .process_text(process.pid, "status")
+                .as_deref()
+                .and_then(status::cpus_allowed)
+                .map(f64::from);
+            let quota = self
+                .proc
+                .process_text(process.pid, "cgroup")
+                .and_then(|text| cgroup::cpu_quota(&self.cgroupfs, &text));
+            process.cpus_allowed = match (affinity, quota) {
+                (Some(affinity), Some(quota)) => Some(affinity.min(quota)),
+                (affinity, quota) => affinity.or(quota),
+            };
+        }
+        process.cpus_allowed
+    }
+}
+
+impl Sent {
+    fn covers(&self, stat: &Stat, now: Moment) -> bool {
+        self.rss_pages == stat.rss_pages
+            && self.threads == stat.threads
+            && now.boot_seconds - self.at < RESEND_SECONDS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    struct Fake {
+        root: tempfile::TempDir,
+        scanner: Scanner,
+    }
+
+    impl Fake {
+        fn new() -> Fake {
+            let root = tempfile::tempdir().unwrap();
+            let units =
+                Units { ticks_per_second: 100.0, page_bytes: 4096, boot_time_ms: 1_000_000 };
+            let scanner = Scanner::new(Proc::new(root.path()), root.path(), units);
+            Fake { root, scanner }
+        }
+
+        fn process(&self, pid: i32, ticks: u64, start: u64) {
+            let line =
+                format!("{pid} (work) R 1 1 1 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 1 0 {start} 0 10");
+            self.file(pid, "stat", &line);
+        }
+
+        fn file(&self, pid: i32, name: &str, text: &str) {
+            let path = self.root.path().join(pid.to_string()).join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        fn scan(&mut self, boot_seconds: f64) -> Vec<SampleRow> {
+            self.scanner.scan(Moment { boot_seconds }).unwrap()
+        }
+    }
+
+    #[test]
+    fn an_old_process_counts_from_the_first_look_and_a_new_one_from_its_start() {
+        let mut fake = Fake::new();
+        fake.process(10, 5000, 100);
+        assert!(fake.scan(100.0).is_empty());
+        fake.process(10, 5100, 100);
+        fake.process(11, 40, 10_100);
+        let mut rows = fake.scan(102.0);
+        rows.sort_by_key(|row| row.pid);
+        assert_eq!(rows.iter().map(|row| row.cpu_seconds).collect::<Vec<_>>(), [1.0, 0.4]);
+        assert_eq!(rows[0].cpu_pct, 50.0);
+        assert_eq!(rows[0].process_started_ms, 1_001_000);
+        assert_eq!(rows[0].mem_bytes, 40_960);
+        assert_eq!((rows[0].read_bytes, rows[0].cpus_allowed), (None, None));
+    }
+
+    #[test]
+    fn a_pid_that_is_used_again_is_another_process() {
+        let mut fake = Fake::new();
+        fake.process(10, 5000, 100);
+        fake.scan(100.0);
+        fake.process(10, 7, 10_150);
+        assert_eq!(fake.scan(102.0)[0].cpu_seconds, 0.07);
+    }
+
+    #[test]
+    fn a_quiet_process_is_left_out_but_never_forgotten() {
+        let mut fake = Fake::new();
+        fake.process(10, 5, 100);
+        fake.scan(100.0);
+        assert_eq!(fake.scan(102.0).len(), 1, "the first row is always sent");
+        assert!(fake.scan(104.0).is_empty());
+        assert!(fake.scan(130.0).is_empty());
+        let rows = fake.scan(132.0);
+        assert_eq!((rows.len(), rows[0].cpu_seconds), (1, 0.0));
+    }
+
+    #[test]
+    fn one_unreadable_process_costs_only_its_own_row() {
+        let mut fake = Fake::new();
+        fake.process(10, 5, 100);
+        fake.file(11, "stat", "garbage");
+        fs::create_dir_all(fake.root.path().join("12")).unwrap();
+        fake.scan(100.0);
+        assert_eq!(fake.scan(102.0).len(), 1);
+    }
+
+    #[test]
+    fn switches_and_io_are_differences_of_two_readings() {
+        let mut fake = Fake::new();
+        let busy = |fake: &Fake, ticks, switches: u64, bytes: u64| {
+            fake.process(10, ticks, 100);
+            let status =
+                format!("voluntary_ctxt_switches:\t{switches}\nnonvoluntary_ctxt_switches:\t1\n");
+            fake.file(10, "task/10/status", &status);
+            fake.file(10, "io", &format!("read_bytes: {bytes}\nwrite_bytes: 0\n"));
+        };
+        busy(&fake, 0, 10, 100);
+        fake.scan(100.0);
+        busy(&fake, 100, 20, 200);
+        let row = fake.scan(102.0).remove(0);
+        assert_eq!((row.voluntary_switches, row.read_bytes), (None, None));
+        busy(&fake, 200, 50, 500);
+        let row = fake.scan(104.0).remove(0);
+        assert_eq!((row.voluntary_switches, row.involuntary_switches), (Some(30), Some(0)));
+        assert_eq!((row.read_bytes, row.write_bytes), (Some(300), Some(0)));
+    }
+
+    #[test]
+    fn a_declared_workload_is_found_after_the_exec() {
+        let mut fake = Fake::new();
+        fake.scan(100.0);
+        fake.process(10, 1, 10_100);
+        assert_eq!(&*fake.scan(102.0)[0].workload, "process/work");
+        fake.process(10, 2, 10_100);
+        fake.file(10, "environ", "EO_WORKLOAD=web\0EO_REPLICA=b\0");
+        let row = fake.scan(104.0).remove(0);
+        assert_eq!((&*row.workload, row.replica.as_deref()), ("declared/web", Some("b")));
+    }
+}
