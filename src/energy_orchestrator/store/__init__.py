@@ -1,1 +1,1 @@
-""""""
+"""Where measurements and records rest: `series/` in ClickHouse (in process or a server), `records/` in Postgres."""
