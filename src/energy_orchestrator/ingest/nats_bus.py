@@ -121,7 +121,7 @@ class NatsBus:
                 url,
                 name=name,
                 inbox_prefix=INBOX_PREFIX,
-                max_reconnect_attempts=0,
+                max_reconnect_attempts=1,
                 reconnect_time_wait=1,
                 connect_timeout=5,
                 allow_reconnect=False,
