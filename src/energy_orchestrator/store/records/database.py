@@ -1,0 +1,82 @@
+"""The pool of connections, transactions, and the migrations that bring a database up to date."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import yoyo
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from energy_orchestrator.errors import UnavailableError
+
+MIGRATIONS = Path(__file__).parents[1] / "migrations" / "postgres"
+
+Connection = psycopg.Connection[DictRow]
+
+
+class Database:
+    """A Postgres database by its URL (`postgresql://…`; never printed, it may hold a password)."""
+
+    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+        self._url = url
+        self._pool: ConnectionPool[Any] = ConnectionPool(
+            url,
+            min_size=1,
+            max_size=pool_size,
+            open=False,
+            kwargs={"row_factory": dict_row, "application_name": "energy-orchestrator"},
+            timeout=10,
+        )
+
+    def open(self) -> None:
+        """Connect and migrate; UnavailableError when the server does not answer."""
+        try:
+            self._pool.open(wait=True, timeout=20)
+            self._migrate()
+        except (PoolTimeout, psycopg.OperationalError) as error:
+            raise UnavailableError(
+                "Postgres does not answer", where="records", next_step="see that it runs; its log is in the data folder"
+            ) from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction: committed at the end, rolled back by any exception."""
+        try:
+            with self._pool.connection() as connection:
+                yield connection
+        except (PoolTimeout, psycopg.OperationalError) as error:
+            raise UnavailableError(
+                f"Postgres: {type(error).__name__}", where="records", next_step="the call can be repeated"
+            ) from error
+
+    def _migrate(self) -> None:
+        logging.getLogger("yoyo").setLevel(logging.WARNING)
+        backend = yoyo.get_backend(_for_yoyo(self._url))
+        migrations = yoyo.read_migrations(str(MIGRATIONS))
+        with backend.lock():
+            backend.apply_migrations(backend.to_apply(migrations))
+        backend.connection.close()
+
+
+def _for_yoyo(url: str) -> str:
+    """The same address in yoyo's form: driver psycopg 3, a socket directory as a query parameter."""
+    parts = psycopg.conninfo.conninfo_to_dict(url)
+    user = quote(str(parts.get("user", "")), safe="")
+    if parts.get("password"):
+        user += ":" + quote(str(parts["password"]), safe="")
+    host, port = str(parts.get("host", "")), parts.get("port")
+    name = str(parts.get("dbname", "postgres"))
+    if host.startswith("/"):
+        return f"postgresql+psycopg://{user}@/{name}?host={quote(host, safe='')}" + (f"&port={port}" if port else "")
+    return f"postgresql+psycopg://{user}@{host}:{port or 5432}/{name}"

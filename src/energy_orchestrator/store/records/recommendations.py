@@ -1,0 +1,259 @@
+"""Recommendations and the decisions about them.
+
+A strategy finds the same advice again every few seconds: `upsert_found` then renews the open row (same
+`dedupe_key`) instead of adding one, and leaves alone what a person refused or a rollout reverted until its
+cool-down is over. A status changes only by compare-and-set, so two approvals cannot both win.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg.types.json import Jsonb
+from uuid_utils.compat import UUID
+
+from energy_orchestrator.errors import ConflictError, NotFoundError
+from energy_orchestrator.model.decision import Decision, DecisionOutcome, Mode
+from energy_orchestrator.model.recommendation import (
+    Change,
+    Evidence,
+    Recommendation,
+    RecommendationStatus,
+    SuggestionType,
+    Target,
+)
+from energy_orchestrator.model.units import Bounded, Tier
+from energy_orchestrator.store.records.database import Connection
+
+REFUSED_COOL_DOWN = timedelta(days=7)
+REVERTED_COOL_DOWN = timedelta(hours=24)
+LIVE = ("open", "approved", "executing")
+
+
+def upsert_found(connection: Connection, found: Recommendation, now: datetime) -> bool:
+    """Store a found recommendation; False when it is left out because of a cool-down."""
+    if _cooling(connection, found, now):
+        return False
+    row = connection.execute(
+        "SELECT id, status FROM recommendation WHERE tenant = %s AND dedupe_key = %s AND status = ANY(%s) FOR UPDATE",
+        (found.target.tenant, found.dedupe_key, list(LIVE)),
+    ).fetchone()
+    if row is None:
+        insert(connection, found, now)
+    elif row["status"] == RecommendationStatus.OPEN.value:
+        connection.execute(
+            "UPDATE recommendation SET expires_at = %s, updated_at = %s, expected_savings_j = %s, confidence = %s,"
+            " risk_score = %s, rank_score = %s, detail = %s WHERE tenant = %s AND id = %s",
+            (
+                found.expires_at,
+                now,
+                found.expected_savings_j.value,
+                found.confidence,
+                found.risk_score,
+                found.rank_score,
+                Jsonb(_detail(found)),
+                found.target.tenant,
+                row["id"],
+            ),
+        )
+    return True
+
+
+def insert(connection: Connection, new: Recommendation, now: datetime) -> None:
+    """Add a row."""
+    connection.execute(
+        "INSERT INTO recommendation (tenant, id, created_at, expires_at, updated_at, target, host, suggestion_type,"
+        " expected_savings_j, confidence, risk_score, rank_score, status, source, dedupe_key, detail)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        (
+            new.target.tenant,
+            UUID(new.id),
+            new.created_at,
+            new.expires_at,
+            now,
+            new.target.workload,
+            new.target.host,
+            new.suggestion_type.value,
+            new.expected_savings_j.value,
+            new.confidence,
+            new.risk_score,
+            new.rank_score,
+            new.status.value,
+            new.source,
+            new.dedupe_key,
+            Jsonb(_detail(new)),
+        ),
+    )
+
+
+def _cooling(connection: Connection, found: Recommendation, now: datetime) -> bool:
+    row = connection.execute(
+        "SELECT 1 FROM recommendation WHERE tenant = %s AND dedupe_key = %s AND ("
+        " (status = 'refused' AND updated_at > %s) OR (status IN ('reverted', 'failed') AND updated_at > %s)"
+        " OR (status = 'successful' AND updated_at > %s)) LIMIT 1",
+        (
+            found.target.tenant,
+            found.dedupe_key,
+            now - REFUSED_COOL_DOWN,
+            now - REVERTED_COOL_DOWN,
+            now - timedelta(minutes=5),
+        ),
+    ).fetchone()
+    return row is not None
+
+
+def expire(connection: Connection, now: datetime) -> list[Recommendation]:
+    """Close what nobody found again in time."""
+    rows = connection.execute(
+        "UPDATE recommendation SET status = 'expired', updated_at = %s WHERE status = 'open' AND expires_at < %s"
+        " RETURNING *",
+        (now, now),
+    ).fetchall()
+    return [_from_row(row) for row in rows]
+
+
+def listed(connection: Connection, tenant: str, statuses: Sequence[str] = LIVE) -> list[Recommendation]:
+    """Best first."""
+    rows = connection.execute(
+        "SELECT * FROM recommendation WHERE tenant = %s AND status = ANY(%s) ORDER BY rank_score DESC, created_at LIMIT 1000",
+        (tenant, list(statuses)),
+    ).fetchall()
+    return [_from_row(row) for row in rows]
+
+
+def get(connection: Connection, tenant: str, recommendation_id: str) -> Recommendation:
+    """One, by its whole id; NotFoundError."""
+    try:
+        key = UUID(recommendation_id)
+    except ValueError:
+        key = None
+    row = (
+        key
+        and connection.execute("SELECT * FROM recommendation WHERE tenant = %s AND id = %s", (tenant, key)).fetchone()
+    )
+    if not row:
+        raise NotFoundError(
+            f"no recommendation {recommendation_id!r}", next_step="`eo recommendations list` shows those that are open"
+        )
+    return _from_row(row)
+
+
+def transition(
+    connection: Connection,
+    tenant: str,
+    recommendation_id: str,
+    expected: Sequence[RecommendationStatus],
+    new: RecommendationStatus,
+    now: datetime,
+) -> Recommendation:
+    """Compare-and-set of the status; ConflictError names the present one."""
+    row = connection.execute(
+        "UPDATE recommendation SET status = %s, updated_at = %s"
+        " WHERE tenant = %s AND id = %s AND status = ANY(%s) RETURNING *",
+        (new.value, now, tenant, UUID(recommendation_id), [status.value for status in expected]),
+    ).fetchone()
+    if row is None:
+        present = get(connection, tenant, recommendation_id)
+        raise ConflictError(
+            f"it is {present.status.value}, not {' or '.join(status.value for status in expected)}",
+            where=f"recommendation {recommendation_id}",
+            next_step="`eo recommendations list` shows those that are open",
+        )
+    return _from_row(row)
+
+
+def add_decision(
+    connection: Connection, tenant: str, recommendation_id: str, decision: Decision, actor: str, now: datetime
+) -> None:
+    """Keep a decision."""
+    connection.execute(
+        "INSERT INTO decision (tenant, recommendation_id, at, outcome, mode, reasons, policies, actor)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        (
+            tenant,
+            UUID(recommendation_id),
+            now,
+            decision.outcome.value,
+            decision.mode.value,
+            Jsonb(list(decision.reasons)),
+            Jsonb(list(decision.policies)),
+            actor,
+        ),
+    )
+
+
+def last_decision(connection: Connection, tenant: str, recommendation_id: str) -> Decision | None:
+    """The newest decision, if any."""
+    row = connection.execute(
+        "SELECT * FROM decision WHERE tenant = %s AND recommendation_id = %s ORDER BY id DESC LIMIT 1",
+        (tenant, UUID(recommendation_id)),
+    ).fetchone()
+    if row is None:
+        return None
+    return Decision(DecisionOutcome(row["outcome"]), Mode(row["mode"]), tuple(row["reasons"]), tuple(row["policies"]))
+
+
+def _detail(it: Recommendation) -> dict[str, Any]:
+    bounded = {
+        name: asdict(value) if (value := getattr(it, name)) is not None else None
+        for name in ("expected_savings_j", "target_spend_j", "expected_savings_cost", "expected_savings_gco2e")
+    }
+    evidence = [
+        asdict(item) | {"window_start": item.window_start.isoformat(), "window_end": item.window_end.isoformat()}
+        for item in it.evidence
+    ]
+    return bounded | {
+        "executor": it.change.executor,
+        "patch": dict(it.change.patch),
+        "inverse": dict(it.change.inverse),
+        "tier": it.tier.value,
+        "confidence_reason": it.confidence_reason,
+        "risk_parts": dict(it.risk_parts),
+        "evidence": evidence,
+        "explanation": it.explanation,
+        "labels": dict(it.labels),
+    }
+
+
+def _bounded(value: dict[str, float] | None) -> Bounded | None:
+    return Bounded(**value) if value is not None else None
+
+
+def _from_row(row: dict[str, Any]) -> Recommendation:
+    detail = row["detail"]
+    evidence = tuple(
+        Evidence(
+            **item
+            | {
+                "window_start": datetime.fromisoformat(item["window_start"]),
+                "window_end": datetime.fromisoformat(item["window_end"]),
+            }
+        )
+        for item in detail["evidence"]
+    )
+    return Recommendation(
+        id=str(row["id"]),
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        target=Target(row["tenant"], row["target"], row["host"]),
+        suggestion_type=SuggestionType(row["suggestion_type"]),
+        change=Change(detail["executor"], detail["patch"], detail["inverse"]),
+        expected_savings_j=Bounded(**detail["expected_savings_j"]),
+        target_spend_j=Bounded(**detail["target_spend_j"]),
+        tier=Tier(detail["tier"]),
+        confidence=row["confidence"],
+        confidence_reason=detail["confidence_reason"],
+        risk_score=row["risk_score"],
+        risk_parts=detail["risk_parts"],
+        evidence=evidence,
+        explanation=detail["explanation"],
+        source=row["source"],
+        rank_score=row["rank_score"],
+        expected_savings_cost=_bounded(detail["expected_savings_cost"]),
+        expected_savings_gco2e=_bounded(detail["expected_savings_gco2e"]),
+        status=RecommendationStatus(row["status"]),
+        labels=detail["labels"],
+    )

@@ -1,0 +1,156 @@
+"""One analysis step: every metric of the canary, SLO gates first, energy second.
+
+Settings and their defaults are those of Argo Rollouts (failureLimit 0, inconclusiveLimit 0, consecutiveErrorLimit 4,
+compared by a strict >), with `onNoData` added. Rules:
+
+- A window of the canary that breaks the SLO is a failed measurement, unless the baseline broke it in the same
+  window: then the node was disturbed, and the measurement is inconclusive.
+- A gate fails as soon as its failures exceed `failure_limit`: nobody waits for energy while users suffer.
+- Windows that began before the initial delay are left out (a restarted program warms up).
+- Energy is judged when `count` windows of each side have J/op. Better than the baseline with the whole interval ->
+  Successful; worse -> Failed; neither -> Inconclusive.
+- No data after `count` windows' time and a grace -> `on_no_data` (default Inconclusive).
+- The run's phase is the worst of its metrics: Failed, Error, Inconclusive, Running, Successful.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import median
+
+from energy_orchestrator.model.analysis_run import AnalysisPhase, AnalysisRun, MetricResult
+from energy_orchestrator.model.sample import MeasuredWindow
+from energy_orchestrator.verify.judge import judge
+
+_WORST_FIRST = (
+    AnalysisPhase.FAILED,
+    AnalysisPhase.ERROR,
+    AnalysisPhase.INCONCLUSIVE,
+    AnalysisPhase.RUNNING,
+    AnalysisPhase.SUCCESSFUL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisTemplate:
+    """What is compared and how strictly. Seconds are those of the clock, counts are windows."""
+
+    count: int = 12
+    interval_seconds: float = 5.0
+    initial_delay_seconds: float = 10.0
+    failure_limit: int = 0
+    inconclusive_limit: int = 0
+    on_no_data: AnalysisPhase = AnalysisPhase.INCONCLUSIVE
+    grace_seconds: float = 30.0
+    latency_p95_seconds: float | None = None
+    error_ratio: float | None = None
+    need_improvement: bool = True
+    """Energy must be better (a canary), or only not worse (a watch window after a proven canary)."""
+    method: str = "canary_vs_baseline"
+
+
+def evaluate(
+    template: AnalysisTemplate,
+    baseline: Sequence[MeasuredWindow],
+    canary: Sequence[MeasuredWindow],
+    started: datetime,
+    now: datetime,
+) -> AnalysisRun:
+    """The state of the comparison now."""
+    first = started + timedelta(seconds=template.initial_delay_seconds)
+    canary = [window for window in canary if window.window_start >= first]
+    if template.method == "canary_vs_baseline":
+        baseline = [window for window in baseline if window.window_start >= first]
+    patience = template.initial_delay_seconds + template.count * template.interval_seconds + template.grace_seconds
+    out_of_time = (now - started).total_seconds() >= patience
+    metrics = [
+        _gate(template, "latency_p95", "s", template.latency_p95_seconds, baseline, canary, out_of_time),
+        _gate(template, "error_ratio", "", template.error_ratio, baseline, canary, out_of_time),
+        _energy(template, baseline, canary, out_of_time),
+    ]
+    present = tuple(metric for metric in metrics if metric is not None)
+    phase = next(phase for phase in _WORST_FIRST if any(metric.phase == phase for metric in present))
+    if phase is AnalysisPhase.INCONCLUSIVE and any(metric.phase is AnalysisPhase.RUNNING for metric in present):
+        phase = AnalysisPhase.RUNNING
+    told = [f"{metric.name}: {metric.message}" for metric in present if metric.phase == phase and metric.message]
+    return AnalysisRun(phase, present, template.method, "; ".join(told))
+
+
+def _value(window: MeasuredWindow, name: str) -> float | None:
+    return window.latency_p95_seconds if name == "latency_p95" else window.error_ratio
+
+
+def _gate(
+    template: AnalysisTemplate,
+    name: str,
+    unit: str,
+    limit: float | None,
+    baseline: Sequence[MeasuredWindow],
+    canary: Sequence[MeasuredWindow],
+    out_of_time: bool,
+) -> MetricResult | None:
+    if limit is None:
+        return None
+    values = [value for window in canary if (value := _value(window, name)) is not None]
+    reference = [value for window in baseline if (value := _value(window, name)) is not None]
+    broken = [window.window_start for window in canary if (_value(window, name) or 0) > limit]
+    disturbed = {window.window_start for window in baseline if (_value(window, name) or 0) > limit}
+    own = [start for start in broken if start not in disturbed]
+    shared = len(broken) - len(own)
+    phase = AnalysisPhase.RUNNING
+    message = f"{len(values)} of {template.count} windows, limit {limit:g} {unit}".strip()
+    if len(own) > template.failure_limit:
+        phase, message = AnalysisPhase.FAILED, f"the canary broke the SLO of {limit:g} {unit} in {len(own)} window(s)"
+    elif shared > template.inconclusive_limit:
+        phase = AnalysisPhase.INCONCLUSIVE
+        message = f"both sides broke the SLO in {shared} window(s): the node was disturbed"
+    elif len(values) >= template.count:
+        phase, message = AnalysisPhase.SUCCESSFUL, f"within {limit:g} {unit}".strip()
+    elif out_of_time:
+        phase, message = template.on_no_data, f"only {len(values)} of {template.count} windows have data"
+    return MetricResult(
+        name,
+        phase,
+        "threshold",
+        unit,
+        baseline=median(reference) if reference else None,
+        canary=median(values) if values else None,
+        samples_baseline=len(reference),
+        samples_canary=len(values),
+        message=message,
+    )
+
+
+def _energy(
+    template: AnalysisTemplate, baseline: Sequence[MeasuredWindow], canary: Sequence[MeasuredWindow], out_of_time: bool
+) -> MetricResult:
+    before = [window.joules_per_operation for window in baseline if window.joules_per_operation is not None]
+    after = [window.joules_per_operation for window in canary if window.joules_per_operation is not None]
+    verdict = judge(before, after)
+    enough = min(len(before), len(after)) >= template.count or (
+        template.method == "before_after" and len(after) >= template.count
+    )
+    if not enough and not out_of_time:
+        phase, message = AnalysisPhase.RUNNING, f"{len(after)} of {template.count} windows have J/op"
+    elif not enough and verdict.estimate is None:
+        phase, message = template.on_no_data, verdict.message
+    elif not template.need_improvement and verdict.phase is AnalysisPhase.INCONCLUSIVE and verdict.estimate is not None:
+        phase, message = AnalysisPhase.SUCCESSFUL, "not higher than before"
+    else:
+        phase, message = verdict.phase, verdict.message
+    return MetricResult(
+        "joules_per_operation",
+        phase,
+        "mann_whitney",
+        "J/op",
+        baseline=median(before) if before else None,
+        canary=median(after) if after else None,
+        estimate=verdict.estimate,
+        lower=verdict.lower,
+        upper=verdict.upper,
+        samples_baseline=len(before),
+        samples_canary=len(after),
+        message=message,
+    )
