@@ -4,6 +4,7 @@
 //! milliseconds and never waits for the bus: batches go into a bounded queue,
 //! and what does not fit is counted and dropped.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,18 +12,21 @@ use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, ConfigError, SinkKind};
+use crate::inventory::Inventory;
 use crate::meters::{self, Finding, Meter};
 use crate::node::{self, Abilities, Node};
 use crate::parent::Parent;
 use crate::procfs::{node::boot_time, Proc};
+use crate::profiler::{ProcessId, Profiler, Window};
 use crate::publish::{Nats, Publisher, Sink, Spool};
 use crate::scan::{Moment, Scanner, Units};
-use crate::wire::{self, Batch, Envelope, InventoryRow, Row};
+use crate::wire::{self, Batch, Envelope, InventoryRow, ProfileRow, Row, SampleRow};
 
 /// Batches that may wait for the publisher.
 const QUEUE_BATCHES: usize = 256;
 /// The node row is repeated after this time.
 const NODE_ROW_EVERY: Duration = Duration::from_secs(300);
+const MIN_LAST_INTERVAL: Duration = Duration::from_millis(500);
 /// A stop takes no longer than this.
 const STOP_WITHIN: Duration = Duration::from_millis(1800);
 
@@ -49,8 +53,7 @@ pub async fn run(config: Config) -> Result<(), ConfigError> {
             () = parent.gone() => break,
         }
     }
-    agent.tick();
-    drop(agent);
+    agent.finish();
     let _ = stop.send(true);
     if tokio::time::timeout(STOP_WITHIN, &mut publishing).await.is_err() {
         tracing::warn!("the bus did not take the last batches in time");
@@ -79,8 +82,16 @@ async fn sink(config: &Config) -> Result<Sink, ConfigError> {
 }
 
 /// What the agent can do on this node.
-pub fn abilities(config: &Config, meters: &[Box<dyn Meter + Send>]) -> Abilities {
+pub fn abilities(
+    config: &Config,
+    meters: &[Box<dyn Meter + Send>],
+    profiling: Result<(), String>,
+) -> Abilities {
     let mut abilities = Abilities::default();
+    match profiling {
+        Ok(()) => abilities.capabilities.push("perf_event".into()),
+        Err(reason) => abilities.missing.push(reason),
+    }
     for meter in meters.iter().filter(|meter| meter.name() != "none") {
         match meter.finding() {
             Finding::Found(_) => abilities.capabilities.push(format!("meter:{}", meter.name())),
@@ -104,6 +115,10 @@ struct Agent {
     host: Arc<str>,
     scanner: Scanner,
     meters: Vec<Box<dyn Meter + Send>>,
+    profiler: Option<Profiler>,
+    profile_hz: f64,
+    hotspots: HashMap<ProcessId, Vec<Arc<str>>>,
+    inventory: Inventory,
     node: Node,
     abilities: Abilities,
     last: Option<Instant>,
@@ -130,14 +145,23 @@ impl Agent {
             boot_time_ms: boot_time * 1000,
         };
         let meters = meters::detect(&proc, &config.sysfs, ticks_per_second);
-        let abilities = abilities(config, &meters);
+        let profiler = Profiler::start(&proc, &config.sysfs, config.profile_hz);
+        let (profiler, profiling) = match profiler {
+            Ok(profiler) => (Some(profiler), Ok(())),
+            Err(reason) => (None, Err(reason)),
+        };
+        let abilities = abilities(config, &meters, profiling);
         abilities.missing.iter().for_each(|reason| tracing::warn!("not available here: {reason}"));
         Ok(Agent {
             tenant: config.tenant.as_str().into(),
             host: config.host.as_str().into(),
             node: node::discover(&proc, &config.sysfs),
+            inventory: Inventory::new(proc.clone()),
             scanner: Scanner::new(proc, &config.cgroupfs, units),
             meters,
+            profiler,
+            profile_hz: config.profile_hz.into(),
+            hotspots: HashMap::new(),
             abilities,
             last: None,
             node_row_at: None,
@@ -162,17 +186,71 @@ impl Agent {
         let power = meters::node_power(&meter_rows);
         let gpu_power = meters::gpu_power(&meter_rows);
         let temperature = meters::cpu_temperature(&meter_rows);
+        let profiles = self.profiles();
         for row in &mut samples {
             row.node_power_watts = power.map(|(watts, _)| watts);
             row.tier = power.map(|(_, tier)| tier.as_str().into());
             row.gpu_power_watts = gpu_power;
             row.temp_c = temperature;
+            row.hotspot_functions = self.hotspots_of(row);
         }
         let envelope = self.envelope();
         let inventory = self.inventory(now);
         self.send(&envelope, inventory);
         self.send(&envelope, samples);
         self.send(&envelope, meter_rows);
+        self.send(&envelope, profiles);
+    }
+
+    /// The last look, and the profile that was under way.
+    fn finish(mut self) {
+        // Two looks in quick succession would make nonsense of the shares.
+        if self.last.is_some_and(|last| last.elapsed() >= MIN_LAST_INTERVAL) {
+            self.tick();
+        }
+        if let Some(window) = self.profiler.take().and_then(Profiler::finish) {
+            let rows = self.profile_rows(window);
+            let envelope = self.envelope();
+            self.send(&envelope, rows);
+        }
+    }
+
+    /// Rows of the windows that ended since the last look.
+    fn profiles(&mut self) -> Vec<ProfileRow> {
+        let mut rows = Vec::new();
+        while let Some(window) = self.profiler.as_ref().and_then(|p| p.windows.try_recv().ok()) {
+            self.hotspots = window.hotspots();
+            rows.extend(self.profile_rows(window));
+        }
+        rows
+    }
+
+    /// Samples of processes that no look has seen belong to nobody and are left out.
+    fn profile_rows(&self, window: Window) -> Vec<ProfileRow> {
+        if window.lost > 0 {
+            tracing::debug!(lost = window.lost, "stack samples lost");
+        }
+        let row = |((id, stack), sample_count): ((ProcessId, Vec<Arc<str>>), i64)| {
+            let process = self.scanner.find(id.pid, id.start_ticks)?;
+            Some(ProfileRow {
+                interval_seconds: window.seconds,
+                workload: process.workload.key.clone(),
+                workload_kind: process.workload.kind.into(),
+                replica: process.workload.replica.clone(),
+                container_id: process.container_id.clone(),
+                pid: process.pid,
+                process_started_ms: process.started_ms,
+                stack,
+                sample_count,
+                frequency_hz: self.profile_hz,
+            })
+        };
+        window.stacks.into_iter().filter_map(row).collect()
+    }
+
+    fn hotspots_of(&self, row: &SampleRow) -> Option<Vec<Arc<str>>> {
+        let start_ticks = self.scanner.find(row.pid, 0)?.start_ticks;
+        self.hotspots.get(&ProcessId { pid: row.pid, start_ticks }).cloned()
     }
 
     fn envelope(&self) -> Envelope {
@@ -185,7 +263,7 @@ impl Agent {
     }
 
     fn inventory(&mut self, now: Instant) -> Vec<InventoryRow> {
-        let mut rows = Vec::new();
+        let mut rows = self.inventory.rows(&self.scanner, moment().boot_seconds);
         if self.node_row_at.is_none_or(|at| now - at >= NODE_ROW_EVERY) {
             self.node_row_at = Some(now);
             rows.push(self.node.row(&self.abilities));

@@ -8,12 +8,14 @@ use crate::config::Config;
 use crate::meters::{self, Finding};
 use crate::node;
 use crate::procfs::Proc;
+use crate::profiler;
 
 pub fn print(config: &Config, output: Output) {
     let proc = Proc::new(&config.procfs);
     let node = node::discover(&proc, &config.sysfs);
     let meters = meters::detect(&proc, &config.sysfs, 100.0);
-    let abilities = abilities(config, &meters);
+    let abilities =
+        abilities(config, &meters, profiler::probe(&proc, &config.sysfs, config.profile_hz));
     let findings: Vec<(&str, bool, String)> = meters
         .iter()
         .map(|meter| match meter.finding() {

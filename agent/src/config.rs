@@ -140,7 +140,7 @@ impl Options {
 
     fn from_toml(text: &str, name: &str) -> Result<Options, ConfigError> {
         toml::from_str(text).map_err(|error| {
-            let line = error.span().map(|span| text[..span.start].lines().count().max(1));
+            let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
             let place = line.map_or(name.to_owned(), |line| format!("{name}, line {line}"));
             ConfigError::new(
                 &place,

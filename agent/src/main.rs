@@ -8,12 +8,16 @@
 mod agent;
 mod cgroup;
 mod check;
+mod checksum;
 mod cli;
 mod config;
+mod inventory;
+mod language;
 mod meters;
 mod node;
 mod parent;
 mod procfs;
+mod profiler;
 mod publish;
 mod scan;
 mod wire;

@@ -43,7 +43,7 @@ impl Parent {
 
 /// A thread that sleeps until the process has ended.
 fn watch(pid: i32, gone: Arc<Notify>) -> io::Result<()> {
-    let pid = Pid::from_raw(pid).filter(|_| pid > 0).ok_or(io::ErrorKind::InvalidInput)?;
+    let pid = Pid::from_raw(pid.max(0)).ok_or(io::ErrorKind::InvalidInput)?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
     let wait = move || {
         while poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None).is_err() {}

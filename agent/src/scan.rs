@@ -34,6 +34,9 @@ const BUSY_SHARE: f64 = 0.05;
 /// Context switches of processes with more threads than this stay NULL.
 const MAX_SWITCH_THREADS: usize = 256;
 
+/// Ended processes are remembered a little longer than a profile's window.
+const REMEMBER_SECONDS: f64 = 15.0;
+
 /// The moment of a look: monotonic seconds since boot.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
@@ -64,7 +67,7 @@ pub struct Process {
     pub first_seen: f64,
     /// CPU seconds since the agent knows it.
     pub cpu_seconds: f64,
-    start_ticks: u64,
+    pub start_ticks: u64,
     cpu_ticks: u64,
     identity_settled: bool,
     cpus_allowed: Option<f64>,
@@ -89,6 +92,8 @@ pub struct Scanner {
     cgroupfs: PathBuf,
     units: Units,
     table: HashMap<i32, Process>,
+    /// Processes that ended a short while ago: a profile may still name them.
+    ended: Vec<(f64, Process)>,
     previous: Option<Moment>,
     buffer: Vec<u8>,
 }
@@ -100,6 +105,7 @@ impl Scanner {
             cgroupfs: cgroupfs.to_owned(),
             units,
             table: HashMap::new(),
+            ended: Vec::new(),
             previous: None,
             buffer: Vec::new(),
         }
@@ -128,13 +134,21 @@ impl Scanner {
             }
             alive.insert(pid, process);
         }
-        self.table = alive;
+        let gone = std::mem::replace(&mut self.table, alive).into_values();
+        self.ended.extend(gone.map(|process| (now.boot_seconds, process)));
+        self.ended.retain(|(at, _)| now.boot_seconds - at < REMEMBER_SECONDS);
         self.previous = Some(now);
         Ok(rows)
     }
 
-    pub fn get(&self, pid: i32) -> Option<&Process> {
-        self.table.get(&pid)
+    /// The process with this pid and start; start 0 stands for the latest one.
+    pub fn find(&self, pid: i32, start_ticks: u64) -> Option<&Process> {
+        let ended = self.ended.iter().rev().map(|(_, process)| process);
+        self.table
+            .get(&pid)
+            .into_iter()
+            .chain(ended.filter(|process| process.pid == pid))
+            .find(|process| start_ticks == 0 || process.start_ticks == start_ticks)
     }
 
     pub fn processes(&self) -> impl Iterator<Item = &Process> {
@@ -430,6 +444,20 @@ mod tests {
         let row = fake.scan(104.0).remove(0);
         assert_eq!((row.voluntary_switches, row.involuntary_switches), (Some(30), Some(0)));
         assert_eq!((row.read_bytes, row.write_bytes), (Some(300), Some(0)));
+    }
+
+    #[test]
+    fn a_process_that_ended_is_remembered_for_a_while() {
+        let mut fake = Fake::new();
+        fake.process(10, 5, 100);
+        fake.scan(100.0);
+        fs::remove_dir_all(fake.root.path().join("10")).unwrap();
+        fake.scan(102.0);
+        assert_eq!(fake.scanner.find(10, 100).map(|p| p.pid), Some(10));
+        assert_eq!(fake.scanner.find(10, 0).map(|p| p.pid), Some(10));
+        assert!(fake.scanner.find(10, 99).is_none());
+        fake.scan(120.0);
+        assert!(fake.scanner.find(10, 100).is_none());
     }
 
     #[test]

@@ -22,11 +22,6 @@ pub fn boot_time(stat: &str) -> Option<i64> {
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
-/// Seconds since boot.
-pub fn uptime(text: &str) -> Option<f64> {
-    text.split_ascii_whitespace().next()?.parse().ok()
-}
-
 /// What `/proc/cpuinfo` tells; what it leaves out is None.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CpuInfo {
@@ -120,7 +115,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_them_panic(text in "[ -~\n\t]{0,300}") {
-            let _ = (cpu_ticks(&text), boot_time(&text), cpu_info(&text), memory_bytes(&text), uptime(&text));
+            let _ = (cpu_ticks(&text), boot_time(&text), cpu_info(&text), memory_bytes(&text));
         }
     }
 }

@@ -25,6 +25,8 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 const DRAIN_CHUNK: usize = 64;
 /// After the request to stop, how long a delivery under way may still take.
 const STOP_GRACE: Duration = Duration::from_millis(900);
+/// Shorter absences are not worth a line.
+const TELL_AFTER: Duration = Duration::from_secs(3);
 const LOSS_REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// Why a batch was not delivered, by what to do next.
@@ -59,13 +61,20 @@ pub struct Publisher {
 struct Retry {
     attempt: usize,
     at: Instant,
+    since: Instant,
+    told: bool,
+}
+
+impl Retry {
+    fn now() -> Retry {
+        Retry { attempt: 0, at: Instant::now(), since: Instant::now(), told: false }
+    }
 }
 
 impl Publisher {
     pub fn new(sink: Sink, stop: watch::Receiver<bool>) -> Publisher {
         // An earlier run may have left something in the spool: look at once.
-        let retry =
-            matches!(sink, Sink::Nats(..)).then(|| Retry { attempt: 0, at: Instant::now() });
+        let retry = matches!(sink, Sink::Nats(..)).then(Retry::now);
         let reported_losses = spool::Losses::default();
         Publisher { sink, stop, retry, refused: 0, reported_losses, last_report: None }
     }
@@ -127,8 +136,8 @@ impl Publisher {
             let batch = match spool.front() {
                 Ok(Some(batch)) => batch,
                 Ok(None) => {
-                    if self.retry.take().is_some_and(|retry| retry.attempt > 0) {
-                        tracing::info!("bus is back, spool is empty");
+                    if self.retry.take().is_some_and(|retry| retry.told) {
+                        tracing::warn!("bus is back, spool is empty");
                     }
                     return;
                 }
@@ -143,7 +152,10 @@ impl Publisher {
                 Err(SendError::Away(reason)) => return self.go_away(&reason),
             }
         }
-        self.retry = Some(Retry { attempt: 1, at: Instant::now() });
+        // More to come: look at new batches first, then go on at once.
+        if let Some(retry) = &mut self.retry {
+            retry.at = Instant::now();
+        }
     }
 
     fn drop_front(&mut self) {
@@ -155,14 +167,14 @@ impl Publisher {
     }
 
     fn go_away(&mut self, reason: &str) {
-        let attempt = self.retry.as_ref().map_or(0, |retry| retry.attempt);
-        // The first failure is news; right after the start it is only the bus being slower than we are.
-        match attempt {
-            1 => tracing::warn!(reason, "bus is away: batches go to the spool until it is back"),
-            _ => tracing::debug!(reason, attempt, "bus is away"),
+        let retry = self.retry.get_or_insert_with(Retry::now);
+        // A bus that is a moment slower than the agent is no news.
+        if !retry.told && retry.since.elapsed() >= TELL_AFTER {
+            retry.told = true;
+            tracing::warn!(reason, "bus is away: batches go to the spool until it is back");
         }
-        let at = Instant::now() + nats::backoff(attempt, MAX_RETRY_DELAY);
-        self.retry = Some(Retry { attempt: attempt + 1, at });
+        retry.at = Instant::now() + nats::backoff(retry.attempt, MAX_RETRY_DELAY);
+        retry.attempt += 1;
     }
 
     fn refuse(&mut self, reason: &str) {

@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_is_too_big_for_the_bus_is_split_without_loss() {
-        let rows: Vec<ProfileRow> = (0..60)
+        let rows: Vec<ProfileRow> = (0..160)
             .map(|pid| ProfileRow {
                 pid,
                 stack: (0..400)
@@ -204,7 +204,7 @@ mod tests {
             let mut reader = StreamReader::try_new(batch.payload.as_ref(), None).unwrap();
             total += reader.next().unwrap().unwrap().num_rows();
         }
-        assert_eq!(total, 60);
+        assert_eq!(total, 160);
     }
 
     #[test]

@@ -1,0 +1,312 @@
+//! Which stacks were on a CPU: a thread of its own that samples all CPUs.
+//!
+//! `perf` hands out samples, `python` adds the frames of interpreters at the
+//! same moment, `symbols` gives names once a second (a process may be gone
+//! soon), `stack` joins them. Every ten seconds the sums leave as a `Window`;
+//! `agent` knows which workload a process belongs to. Without permission the
+//! profiler is missing, with the reason, and everything else goes on.
+
+mod kallsyms;
+mod perf;
+mod python;
+mod record;
+mod stack;
+mod symbols;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::procfs::{stat, Proc};
+use perf::Sampler;
+use python::{Pythons, Snapshot};
+use record::Sample;
+use symbols::Symbols;
+
+const WINDOW: Duration = Duration::from_secs(10);
+/// Names are looked up this often.
+const RESOLVE_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks at the rings: at most 100 wake-ups a second.
+const REST: Duration = Duration::from_millis(10);
+/// Distinct stacks kept in a window; more are counted as `OTHER_STACKS`.
+const MAX_STACKS: usize = 20_000;
+const OTHER_STACKS: &str = "[other stacks]";
+/// Above this the symbol tables are dropped and read again when needed.
+const MEMORY_BUDGET_BYTES: u64 = 36 << 20;
+const MIN_RESET_EVERY: Duration = Duration::from_secs(60);
+
+/// A process as the profiler knows it: a pid and when it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProcessId {
+    pub pid: i32,
+    pub start_ticks: u64,
+}
+
+/// The sums of one window.
+#[derive(Debug, Default)]
+pub struct Window {
+    pub seconds: f64,
+    pub stacks: HashMap<(ProcessId, Vec<Arc<str>>), i64>,
+    /// Samples the kernel or a limit dropped.
+    pub lost: u64,
+}
+
+impl Window {
+    /// Up to five functions of each process, hottest first, by the leaf.
+    pub fn hotspots(&self) -> HashMap<ProcessId, Vec<Arc<str>>> {
+        let mut counts: HashMap<ProcessId, HashMap<&Arc<str>, i64>> = HashMap::new();
+        for ((process, stack), count) in &self.stacks {
+            if let Some(leaf) = stack.last() {
+                *counts.entry(*process).or_default().entry(leaf).or_default() += count;
+            }
+        }
+        let hottest = |leaves: HashMap<&Arc<str>, i64>| {
+            let mut leaves: Vec<_> = leaves.into_iter().collect();
+            leaves.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+            leaves.into_iter().take(5).map(|(leaf, _)| leaf.clone()).collect()
+        };
+        counts.into_iter().map(|(process, leaves)| (process, hottest(leaves))).collect()
+    }
+}
+
+/// The running profiler.
+pub struct Profiler {
+    pub windows: Receiver<Window>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Profiler {
+    /// Starts sampling all CPUs. The error says what is missing and how to get it.
+    pub fn start(proc: &Proc, sysfs: &Path, hz: u32) -> Result<Profiler, String> {
+        let sampler = open(proc, sysfs, hz)?;
+        // Two windows may wait; a reader slower than that loses them.
+        let (sender, windows) = std::sync::mpsc::sync_channel(2);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (proc, stopping) = (proc.clone(), stop.clone());
+        thread::Builder::new()
+            .name("profiler".into())
+            .spawn(move || Worker::new(sampler, proc).run(&sender, &stopping))
+            .map_err(|error| format!("perf_event: no thread: {error}"))?;
+        Ok(Profiler { windows, stop })
+    }
+
+    /// Ends sampling and returns the window that was under way.
+    pub fn finish(self) -> Option<Window> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.windows.recv_timeout(Duration::from_millis(400)).ok()
+    }
+}
+
+/// Whether sampling is possible here, without starting it.
+pub fn probe(proc: &Proc, sysfs: &Path, hz: u32) -> Result<(), String> {
+    open(proc, sysfs, hz).map(drop)
+}
+
+fn open(proc: &Proc, sysfs: &Path, hz: u32) -> Result<Sampler, String> {
+    if hz == 0 {
+        return Err("perf_event: switched off (profile_hz = 0)".into());
+    }
+    let online = std::fs::read_to_string(sysfs.join("devices/system/cpu/online"));
+    let cpus = online.ok().as_deref().and_then(cpu_list).unwrap_or_else(|| vec![0]);
+    Sampler::open(&cpus, hz).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let paranoid = proc.node_file("sys/kernel/perf_event_paranoid").unwrap_or_default();
+            format!(
+                "perf_event: not permitted (kernel.perf_event_paranoid is {}); run as root, grant CAP_PERFMON, or set it to 0",
+                paranoid.trim()
+            )
+        }
+        _ => format!("perf_event: {error}; the kernel or the sandbox does not offer it"),
+    })
+}
+
+/// `0-3,8` as numbers.
+fn cpu_list(text: &str) -> Option<Vec<u32>> {
+    let mut cpus = Vec::new();
+    for range in text.trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        cpus.extend(first.parse::<u32>().ok()?..=last.parse().ok()?);
+    }
+    Some(cpus)
+}
+
+type Pending = HashMap<(Sample, Option<Vec<Arc<str>>>), i64>;
+
+struct Worker {
+    sampler: Sampler,
+    proc: Proc,
+    symbols: Symbols,
+    pythons: Pythons,
+    pending: Pending,
+    window: Window,
+    started: Instant,
+    reset_at: Instant,
+}
+
+impl Worker {
+    fn new(sampler: Sampler, proc: Proc) -> Worker {
+        Worker {
+            sampler,
+            symbols: Symbols::new(proc.clone()),
+            pythons: Pythons::new(proc.clone()),
+            proc,
+            pending: HashMap::new(),
+            window: Window::default(),
+            started: Instant::now(),
+            reset_at: Instant::now(),
+        }
+    }
+
+    fn run(mut self, windows: &SyncSender<Window>, stop: &AtomicBool) {
+        if !self.symbols.has_kernel() {
+            tracing::warn!("kernel functions have no names: /proc/kallsyms is hidden; set kernel.kptr_restrict to 0 or run as root");
+        }
+        let mut resolved = Instant::now();
+        loop {
+            self.sampler.wait(Duration::from_millis(200));
+            let stopping = stop.load(Ordering::Relaxed);
+            self.collect();
+            if stopping || resolved.elapsed() >= RESOLVE_EVERY {
+                self.resolve();
+                resolved = Instant::now();
+            }
+            if stopping || self.started.elapsed() >= WINDOW {
+                // A full queue means nobody reads; the window is lost, the agent goes on.
+                let _ = windows.try_send(self.end_window());
+            }
+            if stopping {
+                return;
+            }
+            thread::sleep(REST);
+        }
+    }
+
+    /// Takes samples from the rings, and Python stacks while they are fresh.
+    fn collect(&mut self) {
+        let mut samples = Vec::new();
+        self.window.lost += self.sampler.drain(|sample| {
+            if sample.pid > 0 {
+                samples.push(sample);
+            }
+        });
+        let mut snapshots: HashMap<i32, Option<Snapshot>> = HashMap::new();
+        for mut sample in samples {
+            let pid = sample.pid;
+            let snapshot = snapshots.entry(pid).or_insert_with(|| {
+                (!sample.user.is_empty()).then(|| self.pythons.snapshot(pid)).flatten()
+            });
+            let python = snapshot.as_ref().and_then(|s| s.stack(sample.tid)).map(<[_]>::to_vec);
+            // Threads of a process with the same stack are one row.
+            sample.tid = 0;
+            *self.pending.entry((sample, python)).or_default() += 1;
+        }
+    }
+
+    /// Turns addresses into names.
+    fn resolve(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        let mut processes: HashMap<i32, Vec<u64>> = HashMap::new();
+        for (sample, _) in pending.keys() {
+            processes.entry(sample.pid).or_default().extend(&sample.user);
+        }
+        let mut ids = HashMap::new();
+        for (pid, addresses) in processes {
+            let mut buffer = Vec::new();
+            let stat = self.proc.process_file(pid, "stat", &mut buffer).and_then(stat::parse);
+            // 0: it ended within this second; the scan may still know it by its pid.
+            ids.insert(
+                pid,
+                ProcessId { pid, start_ticks: stat.map_or(0, |stat| stat.start_ticks) },
+            );
+            self.symbols.resolve(pid, addresses.into_iter());
+        }
+        for ((sample, python), count) in pending {
+            let user: Vec<_> =
+                sample.user.iter().map(|&address| self.symbols.user(sample.pid, address)).collect();
+            let kernel: Vec<_> =
+                sample.kernel.iter().map(|&address| self.symbols.kernel(address)).collect();
+            let mut stack = stack::assemble(python.as_deref(), &user, &kernel);
+            if stack.is_empty() {
+                stack.push(symbols::UNWIND_FAILED.into());
+            }
+            if self.window.stacks.len() >= MAX_STACKS {
+                stack = vec![OTHER_STACKS.into()];
+            }
+            *self.window.stacks.entry((ids[&sample.pid], stack)).or_default() += count;
+        }
+    }
+
+    fn end_window(&mut self) -> Window {
+        let mut window = std::mem::take(&mut self.window);
+        window.seconds =
+            std::mem::replace(&mut self.started, Instant::now()).elapsed().as_secs_f64();
+        self.symbols.end_window();
+        let full = resident_bytes(&self.proc).is_some_and(|bytes| bytes > MEMORY_BUDGET_BYTES);
+        if full && self.reset_at.elapsed() >= MIN_RESET_EVERY {
+            self.symbols.reset();
+            self.reset_at = Instant::now();
+        }
+        window
+    }
+}
+
+fn resident_bytes(proc: &Proc) -> Option<u64> {
+    let text = proc.node_file("self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_lists_are_read() {
+        assert_eq!(cpu_list("0-2,5\n"), Some(vec![0, 1, 2, 5]));
+        assert_eq!(cpu_list("0"), Some(vec![0]));
+        assert_eq!(cpu_list(""), None);
+    }
+
+    #[test]
+    fn hotspots_are_leaves_by_their_sum() {
+        let process = ProcessId { pid: 1, start_ticks: 2 };
+        let stack =
+            |frames: &[&str]| (process, frames.iter().map(|f| Arc::from(*f)).collect::<Vec<_>>());
+        let mut window = Window::default();
+        window.stacks.insert(stack(&["main", "a"]), 2);
+        window.stacks.insert(stack(&["main", "b"]), 3);
+        window.stacks.insert(stack(&["other", "a"]), 2);
+        let expected: Vec<Arc<str>> = vec!["a".into(), "b".into()];
+        assert_eq!(window.hotspots()[&process], expected);
+    }
+
+    #[test]
+    fn sampling_that_is_switched_off_says_so() {
+        assert!(probe(&Proc::new("/proc"), Path::new("/sys"), 0)
+            .unwrap_err()
+            .contains("profile_hz"));
+    }
+
+    #[test]
+    fn this_process_is_caught_on_a_cpu() {
+        let profiler = match Profiler::start(&Proc::new("/proc"), Path::new("/sys"), 99) {
+            Ok(profiler) => profiler,
+            Err(reason) => return eprintln!("skipped: {reason}"),
+        };
+        let started = Instant::now();
+        let mut sum = 0u64;
+        while started.elapsed() < Duration::from_millis(800) {
+            sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));
+        }
+        let window = profiler.finish().unwrap();
+        let own = std::process::id() as i32;
+        let caught: i64 =
+            window.stacks.iter().filter(|((id, _), _)| id.pid == own).map(|(_, count)| count).sum();
+        assert!(caught > 10, "caught {caught} times in 0.8 s at 99 Hz");
+    }
+}

@@ -1,0 +1,174 @@
+//! Timer samples of all CPUs from the kernel (`perf_event_open`).
+//!
+//! One event per CPU on the software clock, which virtual machines have too;
+//! the kernel walks frame pointers and writes into a ring buffer that this
+//! module shares with it. This is the only module with `unsafe`: each block
+//! states what makes it sound. `record` makes sense of the bytes.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use perf_event_open_sys::bindings::{
+    perf_event_attr, perf_event_mmap_page, PERF_COUNT_SW_CPU_CLOCK, PERF_FLAG_FD_CLOEXEC,
+    PERF_SAMPLE_CALLCHAIN, PERF_SAMPLE_TID, PERF_TYPE_SOFTWARE,
+};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+
+use super::record::{self, Record, Sample};
+
+/// 64 KiB a CPU: three seconds of the deepest stacks at 19 Hz.
+const DATA_PAGES: usize = 16;
+/// Frames kept of a stack, from the leaf.
+const MAX_STACK: u16 = 127;
+
+/// Running events, one for each CPU.
+pub struct Sampler {
+    rings: Vec<Ring>,
+    buffer: Vec<u8>,
+}
+
+impl Sampler {
+    /// Starts sampling. Without permission for kernel stacks, user stacks only.
+    pub fn open(cpus: &[u32], hz: u32) -> io::Result<Sampler> {
+        let rings = cpus
+            .iter()
+            .map(|&cpu| Ring::open(cpu, hz, false).or_else(|_| Ring::open(cpu, hz, true)))
+            .collect::<io::Result<Vec<Ring>>>()?;
+        Ok(Sampler { rings, buffer: Vec::new() })
+    }
+
+    /// Sleeps until a sample is there, or for `timeout`.
+    pub fn wait(&self, timeout: Duration) {
+        let mut fds: Vec<PollFd> =
+            self.rings.iter().map(|ring| PollFd::new(&ring.fd, PollFlags::IN)).collect();
+        let timeout = Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        // An interrupted wait is a short wait.
+        let _ = poll(&mut fds, Some(&timeout));
+    }
+
+    /// Hands out all samples; returns how many the kernel had to drop.
+    pub fn drain(&mut self, mut take: impl FnMut(Sample)) -> u64 {
+        let mut lost = 0;
+        for ring in &mut self.rings {
+            self.buffer.clear();
+            ring.read(&mut self.buffer);
+            let mut rest = self.buffer.as_slice();
+            while let Some((record, next)) = record::split(rest) {
+                match record {
+                    Record::Sample(sample) => take(sample),
+                    Record::Lost(count) => lost += count,
+                    Record::Other => {}
+                }
+                rest = next;
+            }
+        }
+        lost
+    }
+}
+
+/// The event of one CPU and the memory it shares with us.
+struct Ring {
+    fd: OwnedFd,
+    page: NonNull<perf_event_mmap_page>,
+    page_bytes: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone; a pointer may move between threads.
+unsafe impl Send for Ring {}
+
+impl Ring {
+    fn open(cpu: u32, hz: u32, user_only: bool) -> io::Result<Ring> {
+        let mut attributes = perf_event_attr::default();
+        attributes.type_ = PERF_TYPE_SOFTWARE;
+        attributes.size = size_of::<perf_event_attr>() as u32;
+        attributes.config = u64::from(PERF_COUNT_SW_CPU_CLOCK);
+        attributes.sample_type = u64::from(PERF_SAMPLE_TID | PERF_SAMPLE_CALLCHAIN);
+        attributes.sample_max_stack = MAX_STACK;
+        attributes.sample_freq = u64::from(hz);
+        attributes.wakeup_events = 1;
+        attributes.set_freq(1);
+        attributes.set_exclude_idle(1);
+        attributes.set_exclude_hv(1);
+        attributes.set_exclude_kernel(user_only.into());
+        attributes.set_exclude_callchain_kernel(user_only.into());
+        // SAFETY: `attributes` is a valid, sized structure that lives over the call;
+        // pid -1 with a CPU and no group are valid arguments.
+        let fd = unsafe {
+            perf_event_open_sys::perf_event_open(
+                &mut attributes,
+                -1,
+                cpu as i32,
+                -1,
+                u64::from(PERF_FLAG_FD_CLOEXEC),
+            )
+        };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call above returned a new descriptor that nobody else owns.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let page_bytes = rustix::param::page_size();
+        // SAFETY: a new shared mapping of our own descriptor, placed by the kernel;
+        // 1 + 2^n pages is the size perf asks for. It is unmapped in `drop` only.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                (1 + DATA_PAGES) * page_bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                std::os::fd::AsRawFd::as_raw_fd(&fd.as_fd()),
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let page = NonNull::new(address.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Ring { fd, page, page_bytes })
+    }
+
+    /// Appends all unread bytes to `buffer` and gives the space back.
+    fn read(&mut self, buffer: &mut Vec<u8>) {
+        let size = DATA_PAGES * self.page_bytes;
+        let page = self.page.as_ptr();
+        // SAFETY: `page` points at the mapped control page; the kernel changes these two
+        // words concurrently and asks for exactly such ordered 64-bit accesses.
+        let (head, tail) = unsafe {
+            (
+                AtomicU64::from_ptr(&raw mut (*page).data_head),
+                AtomicU64::from_ptr(&raw mut (*page).data_tail),
+            )
+        };
+        let end = head.load(Ordering::Acquire);
+        let start = tail.load(Ordering::Relaxed);
+        let unread = (end.wrapping_sub(start) as usize).min(size);
+        let offset = start as usize % size;
+        let first = unread.min(size - offset);
+        // SAFETY: the data area is `size` mapped bytes behind the control page. The kernel
+        // does not write between tail and head until we move the tail below; both ranges
+        // lie inside the area: offset + first <= size, and unread - first <= offset.
+        unsafe {
+            let data = page.cast::<u8>().add(self.page_bytes);
+            buffer.extend_from_slice(std::slice::from_raw_parts(data.add(offset), first));
+            buffer.extend_from_slice(std::slice::from_raw_parts(data, unread - first));
+        }
+        tail.store(end, Ordering::Release);
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // SAFETY: address and length are those of the mapping made in `open`; nothing
+        // borrowed from it outlives `read`.
+        unsafe {
+            libc::munmap(self.page.as_ptr().cast(), (1 + DATA_PAGES) * self.page_bytes);
+        }
+    }
+}

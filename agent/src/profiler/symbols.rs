@@ -1,0 +1,147 @@
+//! Addresses to `function (module)`.
+//!
+//! blazesym reads the ELF symbol tables of a process' files; the kernel's
+//! names come from `kallsyms`. Answers are kept for one window only, because
+//! an exec or a just-in-time compiler gives addresses a new meaning. What has
+//! no symbol is written as `[build id+offset] (module)`, so that it can still
+//! be resolved by somebody who has the file; what is not even mapped is
+//! `[unwind failed]`.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use blazesym::helper::read_elf_build_id;
+use blazesym::symbolize::source::{Process, Source};
+use blazesym::symbolize::{Input, Symbolized, Symbolizer};
+use blazesym::Pid;
+
+use super::kallsyms::Kallsyms;
+use crate::procfs::maps::{self, basename, Mapping};
+use crate::procfs::Proc;
+
+pub const UNWIND_FAILED: &str = "[unwind failed]";
+
+/// Symbolises, with caches that `reset` and `end_window` bound.
+pub struct Symbols {
+    proc: Proc,
+    symbolizer: Symbolizer,
+    kernel: Option<Kallsyms>,
+    map_files: bool,
+    frames: HashMap<(i32, u64), Arc<str>>,
+    build_ids: HashMap<String, Option<String>>,
+}
+
+impl Symbols {
+    pub fn new(proc: Proc) -> Symbols {
+        let kernel = proc.node_file("kallsyms").ok().and_then(|text| Kallsyms::parse(&text));
+        Symbols {
+            map_files: may_open_map_files(&proc),
+            proc,
+            symbolizer: symbolizer(),
+            kernel,
+            frames: HashMap::new(),
+            build_ids: HashMap::new(),
+        }
+    }
+
+    /// Forgets what may have changed its meaning.
+    pub fn end_window(&mut self) {
+        self.frames.clear();
+    }
+
+    /// Gives all memory of symbol tables back.
+    pub fn reset(&mut self) {
+        self.symbolizer = symbolizer();
+        self.build_ids.clear();
+        self.frames.shrink_to_fit();
+    }
+
+    /// Looks up addresses of one process that are not known yet.
+    pub fn resolve(&mut self, pid: i32, addresses: impl Iterator<Item = u64>) {
+        let mut unknown: Vec<u64> =
+            addresses.filter(|address| !self.frames.contains_key(&(pid, *address))).collect();
+        unknown.sort_unstable();
+        unknown.dedup();
+        if unknown.is_empty() {
+            return;
+        }
+        let mut source = Process::new(Pid::from(pid.unsigned_abs()));
+        source.map_files = self.map_files;
+        source.debug_syms = false;
+        let found = self.symbolizer.symbolize(&Source::Process(source), Input::AbsAddr(&unknown));
+        let found = found.unwrap_or_default();
+        let names: Vec<Option<Arc<str>>> = (0..unknown.len())
+            .map(|index| match found.get(index) {
+                Some(Symbolized::Sym(symbol)) => {
+                    let module =
+                        symbol.module.as_deref().and_then(|m| m.to_str()).map_or("?", basename);
+                    Some(format!("{} ({module})", symbol.name).into())
+                }
+                _ => None,
+            })
+            .collect();
+        drop(found);
+        let maps = if names.contains(&None) { self.proc.process_text(pid, "maps") } else { None };
+        let maps: Vec<Mapping> = maps.iter().flat_map(|text| maps::parse(text)).collect();
+        for (address, name) in unknown.into_iter().zip(names) {
+            let name = name.unwrap_or_else(|| self.unnamed(pid, address, &maps));
+            self.frames.insert((pid, address), name);
+        }
+    }
+
+    /// The frame of a user address that `resolve` has seen.
+    pub fn user(&self, pid: i32, address: u64) -> Arc<str> {
+        self.frames.get(&(pid, address)).cloned().unwrap_or_else(|| UNWIND_FAILED.into())
+    }
+
+    /// The frame of a kernel address.
+    pub fn kernel(&mut self, address: u64) -> Arc<str> {
+        // Pid 0 never has a user stack: it stands for the kernel here.
+        let kernel = &self.kernel;
+        let name = || {
+            let name = kernel.as_ref().and_then(|symbols| symbols.name(address));
+            name.map_or("[kernel]".to_owned(), |name| format!("{name} (kernel)")).into()
+        };
+        self.frames.entry((0, address)).or_insert_with(name).clone()
+    }
+
+    pub fn has_kernel(&self) -> bool {
+        self.kernel.is_some()
+    }
+
+    fn unnamed(&mut self, pid: i32, address: u64, maps: &[Mapping]) -> Arc<str> {
+        let Some(mapping) = maps.iter().find(|map| (map.start..map.end).contains(&address)) else {
+            return UNWIND_FAILED.into();
+        };
+        let module = basename(mapping.path);
+        if mapping.path.starts_with('[') {
+            return format!("{module} (process)").into();
+        }
+        let offset = address - mapping.start + mapping.offset;
+        let file = self.proc.path(format!("{pid}/root{}", mapping.path));
+        let build_id =
+            self.build_ids.entry(file.display().to_string()).or_insert_with(|| build_id(&file));
+        match build_id {
+            Some(id) => format!("[{id}+0x{offset:x}] ({module})").into(),
+            None => format!("[{module}+0x{offset:x}] ({module})").into(),
+        }
+    }
+}
+
+fn build_id(file: &Path) -> Option<String> {
+    let id = read_elf_build_id(file).ok()??;
+    Some(id.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn symbolizer() -> Symbolizer {
+    Symbolizer::builder().enable_code_info(false).enable_inlined_fns(false).build()
+}
+
+/// Files of other mount namespaces and deleted files are reached by
+/// `map_files`, which takes CAP_CHECKPOINT_RESTORE; else paths have to do.
+fn may_open_map_files(proc: &Proc) -> bool {
+    let Ok(entries) = fs::read_dir(proc.path("self/map_files")) else { return false };
+    entries.flatten().next().is_some_and(|entry| fs::File::open(entry.path()).is_ok())
+}
