@@ -183,9 +183,20 @@ def last_analysis(connection: Connection, tenant: str, rollout_id: str) -> Analy
         "SELECT detail FROM analysis_run WHERE tenant = %s AND rollout_id = %s ORDER BY at DESC LIMIT 1",
         (tenant, UUID(rollout_id)),
     ).fetchone()
-    if row is None:
-        return None
-    detail = row["detail"]
+    return _analysis(row["detail"]) if row else None
+
+
+def canary_analysis(connection: Connection, tenant: str, rollout_id: str) -> AnalysisRun | None:
+    """The run that proves the saving: canary against baseline where there was one, else the newest."""
+    row = connection.execute(
+        "SELECT detail FROM analysis_run WHERE tenant = %s AND rollout_id = %s"
+        " ORDER BY (detail->>'method' = 'canary_vs_baseline') DESC, at DESC LIMIT 1",
+        (tenant, UUID(rollout_id)),
+    ).fetchone()
+    return _analysis(row["detail"]) if row else None
+
+
+def _analysis(detail: dict[str, Any]) -> AnalysisRun:
     metrics = tuple(MetricResult(**metric | {"phase": AnalysisPhase(metric["phase"])}) for metric in detail["metrics"])
     return AnalysisRun(AnalysisPhase(detail["phase"]), metrics, detail["method"], detail["message"])
 

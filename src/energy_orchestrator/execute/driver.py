@@ -1,0 +1,127 @@
+"""Drives rollouts: looks, asks the machine, writes the intent down, then acts.
+
+The order of one tick is what makes a kill -9 harmless at any point:
+
+1. read the rollout and the journal, look at what runs, evaluate the analysis;
+2. ask `rollout_machine.advance`;
+3. in one transaction store the new state, the history line, the audit entry and the intended act;
+4. check the pause again, let the executor act, mark the act done.
+
+Killed before 3 nothing happened. Killed between 3 and 4 the act is still `intended` and is done at the next tick;
+executors set desired states, so doing it twice is doing it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Protocol
+
+from energy_orchestrator.errors import EoError
+from energy_orchestrator.execute import rollout_machine
+from energy_orchestrator.execute.port import Executor, TargetState
+from energy_orchestrator.execute.rollout_machine import Action, ActionKind, Observation, Transition
+from energy_orchestrator.model.analysis_run import AnalysisRun
+from energy_orchestrator.model.rollout import Rollout, RolloutPhase, StepKind
+
+
+class Journal(Protocol):
+    """What the driver needs of the records; implemented in `services/rollout_journal.py`."""
+
+    def active(self) -> list[Rollout]:
+        """Rollouts that are not finished."""
+        ...
+
+    def paused(self, tenant: str) -> bool:
+        """Whether a pause is in force."""
+        ...
+
+    def action(self, tenant: str, action_id: str) -> tuple[str | None, str]:
+        """State (None, intended, done, failed) and message of an act."""
+        ...
+
+    def store(self, transition: Transition, now: datetime) -> None:
+        """Step 3 above."""
+        ...
+
+    def store_analysis(self, rollout: Rollout, run: AnalysisRun, now: datetime) -> None:
+        """Keep the newest state of an analysis."""
+        ...
+
+    def finish(self, rollout: Rollout, action: Action, failed: str | None, message: str, now: datetime) -> None:
+        """Mark an act done, or failed with its reason."""
+        ...
+
+
+Analyze = Callable[[Rollout, TargetState, datetime], AnalysisRun | None]
+
+
+def no_crash(point: str) -> None:
+    """Tests put something here that ends the process at a named point."""
+
+
+class Driver:
+    """One tick moves every active rollout by at most one act."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        executors: Mapping[str, Executor],
+        analyze: Analyze,
+        crash_point: Callable[[str], None] = no_crash,
+    ) -> None:
+        self._journal = journal
+        self._executors = executors
+        self._analyze = analyze
+        self._crash_point = crash_point
+
+    def tick(self, now: datetime) -> None:
+        """Move all active rollouts."""
+        for rollout in self._journal.active():
+            self._move(rollout, now)
+
+    def _move(self, rollout: Rollout, now: datetime) -> None:
+        transition = rollout_machine.advance(rollout, self._look(rollout, now), now)
+        if transition.rollout == rollout and transition.action is None:
+            return
+        self._crash_point("before_store")
+        self._journal.store(transition, now)
+        self._crash_point("after_store")
+        if transition.action is not None and not self._journal.paused(rollout.tenant):
+            self._act(transition.rollout, transition.action, now)
+
+    def _look(self, rollout: Rollout, now: datetime) -> Observation:
+        paused = self._journal.paused(rollout.tenant)
+        action = rollout_machine.action_of(rollout)
+        state, message = self._journal.action(rollout.tenant, action.id) if action else (None, "")
+        if paused:
+            return Observation(True, state, message, None, None)
+        target = self._executors[rollout.executor].observe(rollout.tenant, rollout.workload)
+        run = None
+        if rollout.step and rollout.step.kind in (StepKind.ANALYSIS, StepKind.WATCH) and _analysing(rollout):
+            run = self._analyze(rollout, target, now)
+            if run is not None:
+                self._journal.store_analysis(rollout, run, now)
+        return Observation(False, state, message, target, run)
+
+    def _act(self, rollout: Rollout, action: Action, now: datetime) -> None:
+        executor = self._executors[rollout.executor]
+        failed, message = None, ""
+        try:
+            match action.kind:
+                case ActionKind.APPLY:
+                    executor.apply(rollout.tenant, rollout.workload, rollout.patch, rollout.pre_image, action.percent)
+                case ActionKind.REVERT:
+                    executor.revert(rollout.tenant, rollout.workload, rollout.pre_image)
+                case ActionKind.SMOKE:
+                    passed, message = executor.smoke(rollout.tenant, rollout.workload)
+                    failed = None if passed else message
+        except (EoError, ValueError) as error:
+            failed = str(error)
+        self._crash_point("after_act")
+        self._journal.finish(rollout, action, failed, message, now)
+        self._crash_point("after_finish")
+
+
+def _analysing(rollout: Rollout) -> bool:
+    return rollout.phase in (RolloutPhase.RUNNING, RolloutPhase.WATCHING)

@@ -1,0 +1,458 @@
+"""The orchestrator: joins decide, execute and verify on the records.
+
+`tick` is called about twice a second: it expires what nobody found again, starts what was approved as far as the
+budget allows, and moves every rollout by at most one act. The other methods are what people ask for; each is one
+transaction with its audit entry inside.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from uuid_utils.compat import uuid7
+
+from energy_orchestrator.decide.decision import Budget, Circumstances, decide, over_budget, policy_context
+from energy_orchestrator.decide.policy import Policies
+from energy_orchestrator.errors import ConflictError, DeniedError, EoError, InvalidInputError, NotFoundError
+from energy_orchestrator.execute import rollout_machine
+from energy_orchestrator.execute.driver import Driver, no_crash
+from energy_orchestrator.execute.port import Executor, TargetState
+from energy_orchestrator.model.analysis_run import AnalysisRun
+from energy_orchestrator.model.decision import Decision, DecisionOutcome, Mode
+from energy_orchestrator.model.pause import Pause
+from energy_orchestrator.model.recommendation import (
+    Change,
+    Evidence,
+    Recommendation,
+    RecommendationStatus,
+    SuggestionType,
+    Target,
+)
+from energy_orchestrator.model.rollout import Rollout, StepKind
+from energy_orchestrator.model.sample import MeasuredWindow
+from energy_orchestrator.model.units import Bounded, Tier
+from energy_orchestrator.model.workload import Declaration, KnobMeaning
+from energy_orchestrator.services.rollout_journal import RolloutJournal
+from energy_orchestrator.store.records import audit_log, outcomes, pauses, recommendations, rollouts
+from energy_orchestrator.store.records.database import Connection, Database
+from energy_orchestrator.verify.analysis import AnalysisTemplate, evaluate
+
+log = logging.getLogger(__name__)
+
+PROPOSAL_LIFE = timedelta(hours=1)
+
+
+class Measurements(Protocol):
+    """Windows of a group of replicas (None for all), read from the series."""
+
+    def windows(
+        self, tenant: str, workload: str, replicas: Sequence[str] | None, start: datetime, end: datetime
+    ) -> list[MeasuredWindow]:
+        """Windows that lie in the span, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OrchestratorSettings:
+    """How strictly changes are tried."""
+
+    mode: Mode = Mode.APPROVE
+    budget: Budget = field(default_factory=Budget)
+    analysis: AnalysisTemplate = field(default_factory=AnalysisTemplate)
+    watch_windows: int = 6
+
+
+class Orchestrator:
+    """See the module. `executors` by name; `declaration_of` gives the declaration in force or raises NotFoundError."""
+
+    def __init__(
+        self,
+        database: Database,
+        executors: Mapping[str, Executor],
+        declaration_of: Callable[[str, str], Declaration],
+        policies: Policies,
+        measurements: Measurements,
+        settings: OrchestratorSettings,
+        clock: Callable[[], datetime],
+        crash_point: Callable[[str], None] = no_crash,
+    ) -> None:
+        self._database = database
+        self._executors = executors
+        self._declaration_of = declaration_of
+        self._policies = policies
+        self._measurements = measurements
+        self._settings = settings
+        self._clock = clock
+        self._driver = Driver(RolloutJournal(database), executors, self._analyze, crash_point)
+
+    # -- the loop -------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """One pass."""
+        now = self._clock()
+        with self._database.transaction() as connection:
+            for old in recommendations.expire(connection, now):
+                self._audit(connection, old, "orchestrator", "recommendation.expired", {}, now)
+        self._start_approved(now)
+        self._driver.tick(now)
+
+    def store_found(self, found: Sequence[Recommendation]) -> None:
+        """Keep what the analyzer found; decide about what is new."""
+        now = self._clock()
+        with self._database.transaction() as connection:
+            for one in found:
+                if recommendations.upsert_found(connection, one, now):
+                    self._decide_if_new(connection, one, now)
+
+    def _decide_if_new(self, connection: Connection, found: Recommendation, now: datetime) -> None:
+        row = next(
+            (it for it in recommendations.listed(connection, found.target.tenant) if it.dedupe_key == found.dedupe_key),
+            None,
+        )
+        if row is None or row.status is not RecommendationStatus.OPEN:
+            return
+        decision = self._decision(connection, row, now)
+        before = recommendations.last_decision(connection, row.target.tenant, row.id)
+        if before is None:
+            self._audit(connection, row, row.source, "recommendation.found", _summary(row), now)
+        if before is None or before.outcome is not decision.outcome:
+            recommendations.add_decision(connection, row.target.tenant, row.id, decision, "policy", now)
+            self._audit(connection, row, "policy", "decision", _decision_body(decision), now)
+        if decision.outcome is DecisionOutcome.ALLOW:
+            recommendations.transition(
+                connection,
+                row.target.tenant,
+                row.id,
+                [RecommendationStatus.OPEN],
+                RecommendationStatus.APPROVED,
+                now,
+            )
+            self._audit(connection, row, "policy", "recommendation.approved", {"mode": decision.mode.value}, now)
+
+    def _start_approved(self, now: datetime) -> None:
+        with self._database.transaction() as connection:
+            tenants = connection.execute("SELECT DISTINCT tenant FROM recommendation WHERE status = 'approved'")
+            waiting = [
+                it
+                for row in tenants.fetchall()
+                for it in recommendations.listed(connection, row["tenant"], ["approved"])
+            ]
+        for recommendation in waiting:
+            try:
+                self._start(recommendation, now)
+            except ConflictError:
+                continue
+            except EoError as error:
+                log.warning("recommendation %s can't start: %s", recommendation.id, error)
+                self._give_up(recommendation, str(error), now)
+
+    def _start(self, it: Recommendation, now: datetime) -> None:
+        executor = self._executors[it.change.executor]
+        tenant, workload = it.target.tenant, it.target.workload
+        pre_image = executor.pre_image(tenant, workload)
+        steps = rollout_machine.plan(executor.replicas(tenant, workload), dict(it.change.patch))
+        with self._database.transaction() as connection:
+            circumstances = self._circumstances(connection, it, now)
+            if circumstances.pause or over_budget(it, circumstances, self._settings.budget, now):
+                return
+            recommendations.transition(
+                connection, tenant, it.id, [RecommendationStatus.APPROVED], RecommendationStatus.EXECUTING, now
+            )
+            rollout = Rollout(
+                id=str(uuid7()),
+                recommendation_id=it.id,
+                tenant=tenant,
+                workload=workload,
+                executor=it.change.executor,
+                patch=dict(it.change.patch),
+                pre_image=pre_image,
+                steps=steps,
+                started_at=now,
+                step_started_at=now,
+            )
+            rollouts.insert(connection, rollout)
+            body = {"patch": dict(rollout.patch), "pre_image": dict(pre_image), "steps": [s.describe() for s in steps]}
+            self._audit(connection, it, "orchestrator", "rollout.created", body | {"rollout": rollout.id}, now)
+
+    def _give_up(self, it: Recommendation, why: str, now: datetime) -> None:
+        with self._database.transaction() as connection:
+            recommendations.transition(
+                connection,
+                it.target.tenant,
+                it.id,
+                [RecommendationStatus.APPROVED],
+                RecommendationStatus.FAILED,
+                now,
+            )
+            self._audit(connection, it, "orchestrator", "recommendation.failed", {"reason": why}, now)
+
+    def _analyze(self, rollout: Rollout, target: TargetState, now: datetime) -> AnalysisRun | None:
+        """Windows for the present step. A canary is compared with the baseline of the same time; after full rollout
+        with the same workload before the rollout began."""
+        slo = self._declaration_of(rollout.tenant, rollout.workload).slo
+        template = replace(
+            self._settings.analysis, latency_p95_seconds=slo.latency_p95_seconds, error_ratio=slo.error_ratio
+        )
+        start = rollout.step_started_at
+        after = self._measurements.windows(rollout.tenant, rollout.workload, target.canary, start, now)
+        if rollout.step is not None and rollout.step.kind is StepKind.ANALYSIS:
+            before = self._measurements.windows(rollout.tenant, rollout.workload, target.baseline, start, now)
+            return evaluate(template, before, after, start, now)
+        had_canary = any(step.kind is StepKind.ANALYSIS for step in rollout.steps)
+        span = timedelta(seconds=3 * template.count * template.interval_seconds)
+        before = self._measurements.windows(
+            rollout.tenant, rollout.workload, None, rollout.started_at - span, rollout.started_at
+        )
+        template = replace(
+            template,
+            method="before_after",
+            need_improvement=not had_canary,
+            count=self._settings.watch_windows if had_canary else template.count,
+        )
+        return evaluate(template, before, after, start, now)
+
+    # -- what people ask for --------------------------------------------------------------------------------
+
+    def approve(self, tenant: str, recommendation_id: str, actor: str) -> Recommendation:
+        """Approve an open recommendation that no policy denies.
+
+        Raises:
+            ConflictError: expired or decided before. DeniedError: a policy, the mode or a pause forbids it.
+        """
+        now = self._clock()
+        with self._database.transaction() as connection:
+            it = recommendations.get(connection, tenant, recommendation_id)
+            self._must_be_open(it, now)
+            decision = self._decision(connection, it, now, for_approval=True)
+            if decision.outcome is DecisionOutcome.DENY:
+                raise DeniedError(
+                    "; ".join(decision.reasons),
+                    where=f"recommendation {it.id}",
+                    next_step="change the policy, the mode or lift the pause; `eo recommendations show` explains",
+                )
+            done = recommendations.transition(
+                connection, tenant, it.id, [RecommendationStatus.OPEN], RecommendationStatus.APPROVED, now
+            )
+            self._audit(connection, it, actor, "recommendation.approved", {"patch": dict(it.change.patch)}, now)
+        return done
+
+    def refuse(self, tenant: str, recommendation_id: str, actor: str, reason: str) -> Recommendation:
+        """Refuse an open recommendation; it is not found again for a while."""
+        now = self._clock()
+        with self._database.transaction() as connection:
+            it = recommendations.get(connection, tenant, recommendation_id)
+            self._must_be_open(it, now)
+            done = recommendations.transition(
+                connection, tenant, it.id, [RecommendationStatus.OPEN], RecommendationStatus.REFUSED, now
+            )
+            outcomes.add(connection, it, "refused", None, now)
+            self._audit(connection, it, actor, "recommendation.refused", {"reason": reason}, now)
+        return done
+
+    def propose(
+        self,
+        tenant: str,
+        workload: str,
+        environment: Mapping[str, str],
+        replicas: int | None,
+        actor: str,
+        reason: str,
+        spend_j_per_day: float,
+    ) -> Recommendation:
+        """An operator's own change: the same road as any other, with no promise of a saving."""
+        now = self._clock()
+        declaration = self._declaration_of(tenant, workload)
+        patch, inverse = _proposed_patch(declaration, environment, replicas)
+        one = Recommendation(
+            id=str(uuid7()),
+            created_at=now,
+            expires_at=now + PROPOSAL_LIFE,
+            target=Target(tenant, declaration.key),
+            suggestion_type=_kind_of(declaration, environment, replicas),
+            change=Change("local", patch, inverse),
+            expected_savings_j=Bounded(0.0, 0.0, max(0.0, spend_j_per_day)),
+            target_spend_j=Bounded(*[max(0.0, spend_j_per_day)] * 3),
+            tier=Tier.MODEL,
+            confidence=0.5,
+            confidence_reason="proposed by a person; nothing was estimated",
+            risk_score=0.5,
+            risk_parts={"unknown": 0.5},
+            evidence=(Evidence("proposed by", actor, "", now, now, reason),),
+            explanation=f"{actor} proposes this change: {reason or 'no reason given'}.",
+            source="operator",
+        )
+        with self._database.transaction() as connection:
+            live = recommendations.listed(connection, tenant)
+            if any(it.dedupe_key == one.dedupe_key for it in live):
+                raise ConflictError(
+                    "the same change is already proposed",
+                    where=workload,
+                    next_step="`eo recommendations list` shows it",
+                )
+            recommendations.insert(connection, one, now)
+            self._audit(connection, one, actor, "recommendation.proposed", _summary(one), now)
+            recommendations.add_decision(
+                connection, tenant, one.id, self._decision(connection, one, now), "policy", now
+            )
+        return one
+
+    def decide_inconclusive(self, tenant: str, rollout_id: str, actor: str, *, retry: bool) -> Rollout:
+        """Retry or abort; abort also ends a running rollout. ConflictError when it is finished."""
+        now = self._clock()
+        with self._database.transaction() as connection:
+            rollout = rollouts.get(connection, tenant, rollout_id)
+        if rollout.phase.finished:
+            raise ConflictError(f"it is {rollout.phase.value}", where=f"rollout {rollout_id}")
+        change = (
+            rollout_machine.retry(rollout, now) if retry else rollout_machine.abort(rollout, f"aborted by {actor}", now)
+        )
+        if change.rollout == rollout:
+            raise ConflictError(
+                f"it is {rollout.phase.value}: only an inconclusive step can be repeated", where=f"rollout {rollout_id}"
+            )
+        RolloutJournal(self._database).store(change, now)
+        return change.rollout
+
+    def pause(self, tenant: str, actor: str, reason: str) -> Pause:
+        """Stop every executor of the tenant."""
+        now = self._clock()
+        with self._database.transaction() as connection:
+            pause = pauses.add(connection, tenant, actor, reason, now)
+            audit_log.append(
+                connection,
+                now,
+                tenant=tenant,
+                actor=actor,
+                action="pause",
+                subject=f"pause/{pause.id}",
+                body={"reason": reason},
+            )
+        return pause
+
+    def resume(self, tenant: str, actor: str) -> list[Pause]:
+        """Lift every pause of the tenant."""
+        now = self._clock()
+        with self._database.transaction() as connection:
+            lifted = pauses.lift_all(connection, tenant, actor, now)
+            for pause in lifted:
+                audit_log.append(
+                    connection,
+                    now,
+                    tenant=tenant,
+                    actor=actor,
+                    action="resume",
+                    subject=f"pause/{pause.id}",
+                    body={},
+                )
+        return lifted
+
+    # -- helpers --------------------------------------------------------------------------------------------
+
+    def _must_be_open(self, it: Recommendation, now: datetime) -> None:
+        if it.status is not RecommendationStatus.OPEN or it.expires_at < now:
+            state = it.status.value if it.status is not RecommendationStatus.OPEN else "expired"
+            raise ConflictError(
+                f"it is {state}, so it can't be decided any more",
+                where=f"recommendation {it.id}",
+                next_step="`eo recommendations list` shows those that are open",
+            )
+
+    def _declaration_or_none(self, it: Recommendation) -> Declaration | None:
+        try:
+            return self._declaration_of(it.target.tenant, it.target.workload)
+        except NotFoundError:
+            return None
+
+    def _decision(
+        self, connection: Connection, it: Recommendation, now: datetime, *, for_approval: bool = False
+    ) -> Decision:
+        declaration = self._declaration_or_none(it)
+        verdicts = self._policies.evaluate(policy_context(it, declaration))
+        circumstances = self._circumstances(connection, it, now)
+        if for_approval:
+            # An approved change waits for its turn: only the number under way and the rate may pass.
+            circumstances = replace(circumstances, active_rollouts=0, rollouts_last_hour=0)
+        return decide(it, declaration, self._settings.mode, verdicts, circumstances, self._settings.budget, now)
+
+    def _circumstances(self, connection: Connection, it: Recommendation, now: datetime) -> Circumstances:
+        tenant = it.target.tenant
+        return Circumstances(
+            pause=pauses.in_force(connection, tenant),
+            active_rollouts=sum(rollout.tenant == tenant for rollout in rollouts.active(connection)),
+            rollouts_last_hour=rollouts.started_since(connection, tenant, now - timedelta(hours=1)),
+            last_revert_of_target=outcomes.last_revert(connection, tenant, it.target.workload),
+        )
+
+    @staticmethod
+    def _audit(
+        connection: Connection, it: Recommendation, actor: str, action: str, body: Mapping[str, Any], now: datetime
+    ) -> None:
+        audit_log.append(
+            connection,
+            now,
+            tenant=it.target.tenant,
+            actor=actor,
+            action=action,
+            subject=f"recommendation/{it.id}",
+            body=body,
+        )
+
+
+def _summary(it: Recommendation) -> dict[str, Any]:
+    return {
+        "target": it.target.workload,
+        "suggestion_type": it.suggestion_type.value,
+        "patch": dict(it.change.patch),
+        "inverse": dict(it.change.inverse),
+        "expected_savings_j": [it.expected_savings_j.lower, it.expected_savings_j.value, it.expected_savings_j.upper],
+        "confidence": it.confidence,
+        "risk_score": it.risk_score,
+    }
+
+
+def _decision_body(decision: Decision) -> dict[str, Any]:
+    return {"outcome": decision.outcome.value, "mode": decision.mode.value, "reasons": list(decision.reasons)}
+
+
+def _proposed_patch(
+    declaration: Declaration, environment: Mapping[str, str], replicas: int | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The change and its inverse; InvalidInputError names the knob and what is allowed."""
+    if not environment and replicas is None:
+        raise InvalidInputError("nothing to change", where=declaration.name, next_step="give --set NAME=VALUE")
+    for variable, value in environment.items():
+        knob = declaration.knobs.get(variable)
+        if knob is None:
+            raise InvalidInputError(
+                f"{variable} is not a knob",
+                where=f"{declaration.name}.environment",
+                next_step=f"take one of: {', '.join(declaration.knobs) or 'none is declared'}",
+            )
+        if value not in knob.allowed:
+            raise InvalidInputError(
+                f"{value!r} is outside the knob's range",
+                where=f"{declaration.name}.environment.{variable}",
+                next_step=f"take one of: {', '.join(knob.allowed)}",
+            )
+        if declaration.environment.get(variable) == value:
+            raise InvalidInputError(f"{variable} is {value!r} already", where=declaration.name)
+    patch: dict[str, Any] = {"environment": dict(environment)} if environment else {}
+    inverse: dict[str, Any] = (
+        {"environment": {name: declaration.environment.get(name) for name in environment}} if environment else {}
+    )
+    if replicas is not None:
+        if not 0 <= replicas <= 64:
+            raise InvalidInputError("replicas must be 0 to 64", where=declaration.name)
+        patch["replicas"], inverse["replicas"] = replicas, declaration.replicas
+    return patch, inverse
+
+
+def _kind_of(declaration: Declaration, environment: Mapping[str, str], replicas: int | None) -> SuggestionType:
+    if replicas is not None:
+        return SuggestionType.IDLE_SHUTDOWN if replicas == 0 else SuggestionType.RIGHT_SIZE
+    meanings = {declaration.knobs[variable].meaning for variable in environment}
+    return SuggestionType.BATCHING if KnobMeaning.BATCH_SIZE in meanings else SuggestionType.RUNTIME_FLAGS
