@@ -20,7 +20,7 @@ from energy_orchestrator.cli.client import Client
 from energy_orchestrator.cli.looking import print_ranked, watch
 from energy_orchestrator.cli.options import Config, Format, Tenant, Url, settings
 from energy_orchestrator.cli.output import Output
-from energy_orchestrator.errors import EoError, NotFoundError
+from energy_orchestrator.errors import ConflictError, EoError
 from energy_orchestrator.ui import present
 
 
@@ -39,23 +39,28 @@ def schedule(
     if not quiet:
         print_ranked(ranked)
     picked = pick(ranked, client.whole_id("recommendations", chosen) if chosen else None)
-    outcome = carry_out(client, picked, quiet=quiet) if execute else {"dry_run": True}
+    outcome: dict[str, object] = {"dry_run": not execute}
+    if execute and picked:
+        outcome |= carry_out(client, picked, quiet=quiet)
     if quiet:
-        output.print_json({"recommendations": [r.model_dump(mode="json") for r in ranked], "picked": picked.id} | outcome)
+        rows = [row.model_dump(mode="json") for row in ranked]
+        output.print_json({"recommendations": rows, "picked": picked.id if picked else None} | outcome)
+    elif picked is None:
+        output.say("Nothing here can be executed.")
     elif not execute:
         output.say(f"Dry run: --execute would carry out {picked.id}, {present.summary(picked)}.")
-    if execute and outcome["phase"] != "Successful":
+    if execute and outcome.get("phase") != "Successful":
         raise typer.Exit(1)
 
 
-def pick(ranked: list[RecommendationView], chosen: str | None) -> RecommendationView:
+def pick(ranked: list[RecommendationView], chosen: str | None) -> RecommendationView | None:
     """The chosen one, or the best that an executor can carry out and no policy denies."""
-    for row in ranked:
-        if row.id == chosen or (chosen is None and present.why_no_button(row, paused=False) is None):
-            return row
-    raise NotFoundError(
-        "no open recommendation can be executed", where=chosen or "recommendations", next_step="`eo recommendations list`"
-    )
+    if chosen is None:
+        return next((row for row in ranked if present.why_no_button(row, paused=False) is None), None)
+    found = next((row for row in ranked if row.id == chosen), None)
+    if found is None:
+        raise ConflictError("it is not open any more", where=chosen, next_step="see `eo recommendations list --all`")
+    return found
 
 
 def carry_out(client: Client, row: RecommendationView, *, quiet: bool) -> dict[str, object]:
@@ -64,7 +69,7 @@ def carry_out(client: Client, row: RecommendationView, *, quiet: bool) -> dict[s
     view = watch(client, client.rollout_of(approved.id), quiet=quiet)
     if not quiet:
         output.print_rollout(view)
-    return {"dry_run": False, "phase": view.phase, "rollout": view.model_dump(mode="json")}
+    return {"phase": view.phase, "rollout": view.model_dump(mode="json")}
 
 
 def main() -> None:

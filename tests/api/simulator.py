@@ -73,15 +73,28 @@ class Simulator:
             self._node("vm-builder-2", "model", "CPU utilisation model", 43.0, 0.35, 21.0, 17.6),
         ]
 
-    def _node(self, host: str, tier: str, source: str, watts: float, spread: float, idle: float, active: float) -> NodeView:
+    def _node(
+        self, host: str, tier: str, source: str, watts: float, spread: float, idle: float, active: float
+    ) -> NodeView:
         return NodeView(
-            tenant="local", host=host, tier=tier, power_source=source, node_watts=bounded(watts, spread),
-            idle_watts=idle, active_watts=active, unattributed_watts=round(watts - idle - active, 3),
-            cpu_model="EPYC 7313P" if tier != "model" else "Virtual CPU", cpu_threads=32, memory_bytes=68_719_476_736,
-            virtual=tier == "model", capabilities=["cgroup2"],
-            missing=["RAPL: /sys/class/powercap is empty", "perf events: perf_event_paranoid is 3"] if tier == "model" else [],
+            tenant="local",
+            host=host,
+            tier=tier,
+            power_source=source,
+            node_watts=bounded(watts, spread),
+            idle_watts=idle,
+            active_watts=active,
+            unattributed_watts=round(watts - idle - active, 3),
+            cpu_model="EPYC 7313P" if tier != "model" else "Virtual CPU",
+            cpu_threads=32,
+            memory_bytes=68_719_476_736,
+            virtual=tier == "model",
+            capabilities=["cgroup2"],
+            missing=["RAPL: /sys/class/powercap is empty", "perf events: perf_event_paranoid is 3"]
+            if tier == "model"
+            else [],
             last_seen=self.clock,
-        )  # fmt: skip
+        )
 
     def node_power(self, tenant: str, host: str, minutes: float) -> list[PowerPoint]:
         node = next((node for node in self.nodes(tenant) if node.host == host), None)
@@ -95,11 +108,15 @@ class Simulator:
             total = node.idle_watts + active + loose
             points.append(
                 PowerPoint(
-                    timestamp=self.clock - timedelta(seconds=5 * (minutes * 12 - index)), node_watts=total,
-                    node_watts_lower=total * (1 - share), node_watts_upper=total * (1 + share),
-                    idle_watts=node.idle_watts, active_watts=active, unattributed_watts=loose,
+                    timestamp=self.clock - timedelta(seconds=5 * (minutes * 12 - index)),
+                    node_watts=total,
+                    node_watts_lower=total * (1 - share),
+                    node_watts_upper=total * (1 + share),
+                    idle_watts=node.idle_watts,
+                    active_watts=active,
+                    unattributed_watts=loose,
                 )
-            )  # fmt: skip
+            )
         return points
 
     def workloads(self, tenant: str, minutes: float, limit: int) -> list[WorkloadView]:
@@ -115,27 +132,60 @@ class Simulator:
         return rows[:limit]
 
     def _workload(
-        self, key: str, watts: float, cores: float, language: str | None, work: tuple[float, str, float] | None,
-        labels: dict[str, str], reason: str = "no source of operations is declared",
-    ) -> WorkloadView:  # fmt: skip
+        self,
+        key: str,
+        watts: float,
+        cores: float,
+        language: str | None,
+        work: tuple[float, str, float] | None,
+        labels: dict[str, str],
+        reason: str = "no source of operations is declared",
+    ) -> WorkloadView:
         return WorkloadView(
-            tenant="local", host="rack1-n07", workload=key, workload_kind=key.partition("/")[0],
-            replicas=4 if work else None, active_watts=bounded(watts, 0.1), tier="on_die", cpu_cores=cores,
-            mem_bytes=int(cores * 400_000_000), operations_per_second=work[0] if work else None,
-            operation=work[1] if work else None, joules_per_operation=bounded(work[2], 0.12) if work else None,
-            joules_per_operation_reason=None if work else reason, latency_p95_seconds=0.042 if work else None,
-            language=language, image=None, hotspot_functions=["matmul"], profiled=bool(work), labels=labels,
-        )  # fmt: skip
+            tenant="local",
+            host="rack1-n07",
+            workload=key,
+            workload_kind=key.partition("/")[0],
+            replicas=4 if work else None,
+            active_watts=bounded(watts, 0.1),
+            tier="on_die",
+            cpu_cores=cores,
+            mem_bytes=int(cores * 400_000_000),
+            operations_per_second=work[0] if work else None,
+            operation=work[1] if work else None,
+            joules_per_operation=bounded(work[2], 0.12) if work else None,
+            joules_per_operation_reason=None if work else reason,
+            latency_p95_seconds=0.042 if work else None,
+            language=language,
+            image=None,
+            hotspot_functions=["matmul"],
+            profiled=bool(work),
+            labels=labels,
+        )
 
     def flame_graph(self, tenant: str, workload: str, minutes: float) -> FlameNode:
         if workload not in {row.workload for row in self.workloads(tenant, minutes, 100)}:
             raise NotFoundError(f"no workload {workload!r}", where="workload", next_step="see /api/v1/workloads")
         leaf = FlameNode
-        serve = leaf(name="serve", value=3100, children=[
-            leaf(name="handle_request", value=2600, children=[
-                leaf(name="predict", value=2100, children=[leaf(name="matmul", value=1720), leaf(name="softmax", value=240)]),
-                leaf(name="json.loads", value=330)]),
-            leaf(name="epoll_wait", value=310)])  # fmt: skip
+        serve = leaf(
+            name="serve",
+            value=3100,
+            children=[
+                leaf(
+                    name="handle_request",
+                    value=2600,
+                    children=[
+                        leaf(
+                            name="predict",
+                            value=2100,
+                            children=[leaf(name="matmul", value=1720), leaf(name="softmax", value=240)],
+                        ),
+                        leaf(name="json.loads", value=330),
+                    ],
+                ),
+                leaf(name="epoll_wait", value=310),
+            ],
+        )
         return leaf(name=workload, value=3800, children=[serve, leaf(name="gc_collect", value=460)])
 
     def recommendations(self, tenant: str, *, all_statuses: bool = False) -> list[RecommendationView]:
@@ -158,10 +208,23 @@ class Simulator:
         if row.executor == "none":
             raise DeniedError("advice only: no executor owns it", where=row.workload, next_step="apply it by hand")
         rollout = RolloutView(
-            id=f"ro-{row.id}", recommendation_id=row.id, tenant=tenant, workload=row.workload, executor=row.executor,
-            phase="Running", step_index=0, steps=STEPS, scope_percent=0, patch=row.patch, started_at=self.clock,
-            finished_at=None, message="", metrics=[], events=[], verified_savings_j_per_operation=None,
-        )  # fmt: skip
+            id=f"ro-{row.id}",
+            recommendation_id=row.id,
+            tenant=tenant,
+            workload=row.workload,
+            executor=row.executor,
+            phase="Running",
+            step_index=0,
+            steps=STEPS,
+            scope_percent=0,
+            patch=row.patch,
+            started_at=self.clock,
+            finished_at=None,
+            message="",
+            metrics=[],
+            events=[],
+            verified_savings_j_per_operation=None,
+        )
         self.running[rollout.id] = rollout
         self._event(rollout, "approved, intent written")
         self._record(tenant, actor, "approve", row.id, {"patch": row.patch})
@@ -176,17 +239,22 @@ class Simulator:
         self, tenant: str, workload: str, environment: dict[str, str], replicas: int | None, actor: str, reason: str
     ) -> RecommendationView:
         if workload not in KNOBS:
-            raise NotFoundError(f"no declared workload {workload!r}", where="workload", next_step="see the workloads file")
+            raise NotFoundError(
+                f"no declared workload {workload!r}", where="workload", next_step="see the workloads file"
+            )
         for name, value in environment.items():
             allowed = KNOBS[workload].get(name)
             if allowed is None:
                 known = ", ".join(KNOBS[workload])
-                raise InvalidInputError(f"no knob {name!r}", where=f"environment.{name}", next_step=f"take one of: {known}")
+                raise InvalidInputError(
+                    f"no knob {name!r}", where=f"environment.{name}", next_step=f"take one of: {known}"
+                )
             if value not in allowed:
                 raise InvalidInputError(
                     f"{value!r} is outside the knob's range",
-                    where=f"environment.{name}", next_step=f"take one of: {', '.join(allowed)}",
-                )  # fmt: skip
+                    where=f"environment.{name}",
+                    next_step=f"take one of: {', '.join(allowed)}",
+                )
         if not environment and replicas is None:
             raise InvalidInputError("nothing to change", where="environment", next_step="set a knob or replicas")
         made = self._recommendation(f"0190eeee-{len(self.saved)}", workload, "runtime_flags", environment, 1000.0, 0.1)
@@ -207,9 +275,14 @@ class Simulator:
 
     def pause(self, tenant: str, actor: str, reason: str) -> PauseView:
         stop = PauseView(
-            id=f"p{len(self.stops)}", tenant=tenant, by=actor, reason=reason, created_at=self.clock,
-            lifted_at=None, lifted_by=None,
-        )  # fmt: skip
+            id=f"p{len(self.stops)}",
+            tenant=tenant,
+            by=actor,
+            reason=reason,
+            created_at=self.clock,
+            lifted_at=None,
+            lifted_by=None,
+        )
         self.stops.append(stop)
         self._record(tenant, actor, "pause", stop.id, {"reason": reason})
         return stop
@@ -229,9 +302,12 @@ class Simulator:
         for entry in self.log:
             if entry.previous_hash != previous or entry.hash != digest(previous, entry.body):
                 return AuditVerification(
-                    ok=False, entries=len(self.log), head=previous, first_bad_sequence=entry.sequence,
+                    ok=False,
+                    entries=len(self.log),
+                    head=previous,
+                    first_bad_sequence=entry.sequence,
                     message=f"entry {entry.sequence} was changed",
-                )  # fmt: skip
+                )
             previous = entry.hash
         return AuditVerification(
             ok=True, entries=len(self.log), head=previous, first_bad_sequence=None, message="every hash follows"
@@ -245,7 +321,12 @@ class Simulator:
         new = set(lines) - self.imported
         if not dry_run:
             self.imported |= new
-        return {"name": name, "runs": len(lines), "imported": 0 if dry_run else len(new), "duplicates": len(lines) - len(new)}
+        return {
+            "name": name,
+            "runs": len(lines),
+            "imported": 0 if dry_run else len(new),
+            "duplicates": len(lines) - len(new),
+        }
 
     def prometheus_metrics(self) -> bytes:
         return b"# TYPE eo_node_watts gauge\neo_node_watts 61.4\n"
@@ -292,10 +373,17 @@ class Simulator:
         previous = self.log[-1].hash if self.log else "0" * 64
         self.log.append(
             AuditEntryView(
-                sequence=len(self.log) + 1, at=self.clock, tenant=tenant, actor=actor, action=action, subject=subject,
-                body=body, previous_hash=previous, hash=digest(previous, body),
+                sequence=len(self.log) + 1,
+                at=self.clock,
+                tenant=tenant,
+                actor=actor,
+                action=action,
+                subject=subject,
+                body=body,
+                previous_hash=previous,
+                hash=digest(previous, body),
             )
-        )  # fmt: skip
+        )
 
     def _recommendation(
         self, key: str, workload: str, kind: str, environment: dict[str, str], joules: float, risk: float
@@ -303,21 +391,45 @@ class Simulator:
         current = ENVIRONMENT.get(workload, {})
         figure = {"window_start": self.clock - timedelta(minutes=5), "window_end": self.clock}
         return RecommendationView(
-            id=key, created_at=self.clock, expires_at=self.clock + timedelta(hours=1), tenant="local", host="rack1-n07",
-            workload=workload, suggestion_type=kind, status="open", executor="local",
-            patch={"environment": environment}, inverse={"environment": current}, current={"environment": current},
-            expected_savings_j=bounded(joules, 0.35), target_spend_j=bounded(joules * 2.9, 0.1),
-            expected_savings_cost=bounded(joules / 3.6e6 * 0.31, 0.35), expected_savings_gco2e=bounded(joules / 3.6e6 * 380),
-            tier="on_die", confidence=0.82, confidence_reason="9 of 11 changes like this came true here", risk_score=risk,
-            risk_parts={"slo": risk, "restart": risk / 2}, rank_score=joules / (risk + 0.01),
+            id=key,
+            created_at=self.clock,
+            expires_at=self.clock + timedelta(hours=1),
+            tenant="local",
+            host="rack1-n07",
+            workload=workload,
+            suggestion_type=kind,
+            status="open",
+            executor="local",
+            patch={"environment": environment},
+            inverse={"environment": current},
+            current={"environment": current},
+            expected_savings_j=bounded(joules, 0.35),
+            target_spend_j=bounded(joules * 2.9, 0.1),
+            expected_savings_cost=bounded(joules / 3.6e6 * 0.31, 0.35),
+            expected_savings_gco2e=bounded(joules / 3.6e6 * 380),
+            tier="on_die",
+            confidence=0.82,
+            confidence_reason="9 of 11 changes like this came true here",
+            risk_score=risk,
+            risk_parts={"slo": risk, "restart": risk / 2},
+            rank_score=joules / (risk + 0.01),
             evidence=[
-                {"name": "operations per batch", "value": 1.0, "unit": "requests", "note": "the queue held 6 on average", **figure},
+                {
+                    "name": "operations per batch",
+                    "value": 1.0,
+                    "unit": "requests",
+                    "note": "the queue held 6",
+                    **figure,
+                },
                 {"name": "energy per request", "value": 34.5, "unit": "mJ", "note": "", **figure},
             ],
-            explanation="Requests wait in a queue while the model handles them one at a time; each call has a fixed cost "
-            "that a batch shares.",
-            source="batching", decision="needs_approval", decision_reasons=["mode is approve"], rollout_id=None,
-        )  # fmt: skip
+            explanation="Requests wait in a queue while the model handles them one at a time; "
+            "each call has a fixed cost that a batch shares.",
+            source="batching",
+            decision="needs_approval",
+            decision_reasons=["mode is approve"],
+            rollout_id=None,
+        )
 
     def _batching(self) -> RecommendationView:
         return self._recommendation(BATCH, "declared/inference", "batching", {"BATCH_MAX": "8"}, 412_000.0, 0.21)
@@ -337,19 +449,48 @@ class Simulator:
 def measured() -> list[MetricView]:
     return [
         MetricView(
-            name="joules per request", phase="Successful", judge="mann_whitney", baseline=0.0345, canary=0.0224,
-            estimate=-0.0121, lower=-0.0145, upper=-0.0098, unit="J", samples_baseline=12, samples_canary=12,
+            name="joules per request",
+            phase="Successful",
+            judge="mann_whitney",
+            baseline=0.0345,
+            canary=0.0224,
+            estimate=-0.0121,
+            lower=-0.0145,
+            upper=-0.0098,
+            unit="J",
+            samples_baseline=12,
+            samples_canary=12,
             message="the whole interval is below zero",
         ),
         MetricView(
-            name="latency p95", phase="Successful", judge="threshold", baseline=0.042, canary=0.047, estimate=0.005,
-            lower=-0.002, upper=0.011, unit="s", samples_baseline=12, samples_canary=12, message="within 100 ms",
+            name="latency p95",
+            phase="Successful",
+            judge="threshold",
+            baseline=0.042,
+            canary=0.047,
+            estimate=0.005,
+            lower=-0.002,
+            upper=0.011,
+            unit="s",
+            samples_baseline=12,
+            samples_canary=12,
+            message="within 100 ms",
         ),
         MetricView(
-            name="error ratio", phase="Inconclusive", judge="threshold", baseline=None, canary=None, estimate=None,
-            lower=None, upper=None, unit="ratio", samples_baseline=0, samples_canary=0, message="no data",
+            name="error ratio",
+            phase="Inconclusive",
+            judge="threshold",
+            baseline=None,
+            canary=None,
+            estimate=None,
+            lower=None,
+            upper=None,
+            unit="ratio",
+            samples_baseline=0,
+            samples_canary=0,
+            message="no data",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def digest(previous: str, body: dict[str, Any]) -> str:

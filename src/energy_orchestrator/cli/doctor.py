@@ -67,10 +67,8 @@ def find_agent(settings: Settings) -> Path | None:
 
 
 def _python(_settings: Settings) -> Check:
-    found = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info >= (3, 11):
-        return Check("Python", Verdict.OK, found)
-    return Check("Python", Verdict.MISSING, found, "install Python 3.11 or later")
+    # An older Python cannot have installed the package; the version is shown for reports.
+    return Check("Python", Verdict.OK, ".".join(map(str, sys.version_info[:3])))
 
 
 def _package(name: str, module: str, install: str) -> Check:

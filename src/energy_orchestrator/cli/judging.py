@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from energy_orchestrator.cli.acting import read_text
 from energy_orchestrator.cli.options import Format
 from energy_orchestrator.cli.output import Output
 from energy_orchestrator.ui import words
+
+if TYPE_CHECKING:
+    from energy_orchestrator.verify.judge import Judgement
 
 
 def judge(
@@ -26,26 +29,20 @@ def judge(
     """
     from energy_orchestrator.verify.judge import judge_columns
 
-    text = sys.stdin.read() if file == "-" else read_text(Path(file))
-    result = _fields(judge_columns(text))
+    verdict = judge_columns(sys.stdin.read() if file == "-" else read_text(Path(file)))
     if form is Output.JSON:
-        output.print_json(result)
+        output.print_json(dataclasses.asdict(verdict))
     else:
-        _print(result)
-    if str(result["phase"]) != "Successful":
+        _print(verdict)
+    if verdict.phase != "Successful":
         raise typer.Exit(1)
 
 
-def _fields(verdict: Any) -> dict[str, Any]:
-    if dataclasses.is_dataclass(verdict) and not isinstance(verdict, type):
-        return dataclasses.asdict(verdict)
-    return dict(verdict.model_dump()) if hasattr(verdict, "model_dump") else dict(verdict)
-
-
-def _print(result: dict[str, Any]) -> None:
-    output.say(f"Phase     {result['phase']}")
-    if result.get("estimate") is not None:
-        output.say(f"Estimate  {words.figures(result['estimate'])} (Hodges-Lehmann, canary minus baseline)")
-        output.say(f"Interval  {words.figures(result['lower'])} to {words.figures(result['upper'])} (Mann-Whitney)")
-    if result.get("message"):
-        output.say(f"Because   {result['message']}")
+def _print(verdict: Judgement) -> None:
+    output.say(f"Phase     {verdict.phase} (n = {verdict.samples_baseline} and {verdict.samples_canary})")
+    if verdict.estimate is not None and verdict.lower is not None and verdict.upper is not None:
+        output.say(f"Estimate  {words.figures(verdict.estimate)} (Hodges-Lehmann, canary minus baseline)")
+        output.say(f"Interval  {words.figures(verdict.lower)} to {words.figures(verdict.upper)} (Mann-Whitney, 90 %)")
+    if verdict.p_value is not None:
+        output.say(f"p-value   {verdict.p_value:.3g}")
+    output.say(f"Because   {verdict.message}")

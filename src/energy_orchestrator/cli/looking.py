@@ -23,7 +23,8 @@ from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.ui import present, words
 
 POLL_SECONDS = 1.0
-FINAL_PHASES = frozenset({"Successful", "Failed", "Error"})
+# Inconclusive is no end, but nothing moves until a person decides: watching on would be waiting for nothing.
+SETTLED_PHASES = frozenset({"Successful", "Failed", "Error", "Inconclusive"})
 Minutes = Annotated[float, typer.Option("--minutes", help="How far back.")]
 
 workloads = typer.Typer(no_args_is_help=True, help="What runs, and what it costs.")
@@ -167,7 +168,7 @@ def rollouts_watch(
 
 
 def watch(client: Client, rollout_id: str | None, *, quiet: bool) -> RolloutView:
-    """Print new events until the rollout is over; gives its last state. Inconclusive waits for a person."""
+    """Print new events until the rollout is over, or waits for a person; gives its last state."""
     whole = client.whole_id("rollouts", rollout_id) if rollout_id else _newest(client)
     told = 0
     while True:
@@ -175,7 +176,7 @@ def watch(client: Client, rollout_id: str | None, *, quiet: bool) -> RolloutView
         for event in [] if quiet else view.events[told:]:
             output.say(f"{words.clock(event.at)}  {event.phase}  {event.message}")
         told = len(view.events)
-        if view.phase in FINAL_PHASES or view.finished_at is not None:
+        if view.phase in SETTLED_PHASES or view.finished_at is not None:
             return view
         time.sleep(POLL_SECONDS)
 

@@ -21,7 +21,7 @@ def figures(value: float) -> str:
     """Three significant figures without an exponent; a true minus sign."""
     if not math.isfinite(value):
         return UNKNOWN
-    size = abs(value)
+    size = abs(float(f"{value:.3g}")) if abs(value) < 1000 else abs(value)
     decimals = 0 if size >= 100 or size == 0 else min(6, max(0, 2 - math.floor(math.log10(size))))
     text = f"{size:.{decimals}f}"
     if decimals:
