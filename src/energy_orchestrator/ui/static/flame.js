@@ -18,8 +18,9 @@
     return value === 0 ? "0 J" : `${(value * 1e6).toPrecision(3)} µJ`;
   }
 
+  // `frame.value` is what a zoom leaves of it; `frame.data.value` is what was measured.
   function label(frame, total) {
-    const share = total > 0 ? ((100 * frame.value) / total).toFixed(1) : "0";
+    const share = total > 0 ? ((100 * frame.data.value) / total).toFixed(1) : "0";
     return `${frame.data.name}: ${joules(frame.data.value)}, ${share} %`;
   }
 
