@@ -73,6 +73,8 @@ pub fn workload(facts: &Facts) -> Workload {
 /// Executable, and for an interpreter the script it runs: `python3:server.py`.
 pub fn program(exe: Option<&str>, comm: &str, cmdline: &[u8]) -> String {
     let name = exe.map(basename).filter(|name| !name.is_empty()).unwrap_or(comm);
+    // A program run from memory has a random name, or one it gave itself.
+    let name = if name.starts_with("memfd:") { "memfd" } else { name };
     let arguments: Vec<_> =
         cmdline.split(|&b| b == 0).skip(1).map(String::from_utf8_lossy).collect();
     let script = match interpreter(name) {
@@ -224,6 +226,7 @@ mod tests {
             ("/usr/bin/node", "node --max-old-space-size=1 /srv/index.js", "process/node:index.js"),
             ("/usr/bin/node", "node -e key='secret'", "process/node"),
             ("/usr/bin/node", "node --eval key='secret'", "process/node"),
+            ("/memfd:sealed-91173221a7ea", "x", "process/memfd"),
             ("/usr/bin/perl", "perl", "process/perl"),
         ] {
             assert_eq!(key(exe, cmdline), expected, "{cmdline}");

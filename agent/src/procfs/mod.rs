@@ -14,6 +14,9 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+/// Larger than `stat`, `status` and `io` of any process.
+const ONE_READ_BYTES: usize = 4096;
+
 /// The mount point of procfs, and the readers below it.
 #[derive(Debug, Clone)]
 pub struct Proc {
@@ -47,9 +50,15 @@ impl Proc {
         name: &str,
         buffer: &'b mut Vec<u8>,
     ) -> Option<&'b [u8]> {
-        buffer.clear();
-        let mut file = fs::File::open(self.root.join(pid.to_string()).join(name)).ok()?;
-        file.read_to_end(buffer).ok()?;
+        let mut file = fs::File::open(self.root.join(format!("{pid}/{name}"))).ok()?;
+        // Most files come whole in one read; asking for their size first, as
+        // `read_to_end` does, would cost more than reading them.
+        buffer.resize(ONE_READ_BYTES, 0);
+        let length = file.read(buffer).ok()?;
+        buffer.truncate(length);
+        if length == ONE_READ_BYTES {
+            file.read_to_end(buffer).ok()?;
+        }
         Some(buffer)
     }
 

@@ -31,13 +31,14 @@ use symbols::Symbols;
 const WINDOW: Duration = Duration::from_secs(10);
 /// Names are looked up this often.
 const RESOLVE_EVERY: Duration = Duration::from_secs(1);
-/// Between two looks at the rings: at most 100 wake-ups a second.
-const REST: Duration = Duration::from_millis(10);
+/// Between two looks at the rings. A wake-up costs up to half a millisecond in
+/// a virtual machine, more than all samples of a second.
+const REST: Duration = Duration::from_millis(250);
 /// Distinct stacks kept in a window; more are counted as `OTHER_STACKS`.
 const MAX_STACKS: usize = 20_000;
 const OTHER_STACKS: &str = "[other stacks]";
 /// Above this the symbol tables are dropped and read again when needed.
-const MEMORY_BUDGET_BYTES: u64 = 36 << 20;
+const MEMORY_BUDGET_BYTES: u64 = 30 << 20;
 const MIN_RESET_EVERY: Duration = Duration::from_secs(60);
 
 /// A process as the profiler knows it: a pid and when it started.
@@ -90,7 +91,7 @@ impl Profiler {
         let (proc, stopping) = (proc.clone(), stop.clone());
         thread::Builder::new()
             .name("profiler".into())
-            .spawn(move || Worker::new(sampler, proc).run(&sender, &stopping))
+            .spawn(move || Worker::new(sampler, proc, hz).run(&sender, &stopping))
             .map_err(|error| format!("perf_event: no thread: {error}"))?;
         Ok(Profiler { windows, stop })
     }
@@ -139,6 +140,8 @@ type Pending = HashMap<(Sample, Option<Vec<Arc<str>>>), i64>;
 
 struct Worker {
     sampler: Sampler,
+    /// Between two samples of a CPU.
+    period: Duration,
     proc: Proc,
     symbols: Symbols,
     pythons: Pythons,
@@ -149,9 +152,10 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(sampler: Sampler, proc: Proc) -> Worker {
+    fn new(sampler: Sampler, proc: Proc, hz: u32) -> Worker {
         Worker {
             sampler,
+            period: Duration::from_secs(1) / hz,
             symbols: Symbols::new(proc.clone()),
             pythons: Pythons::new(proc.clone()),
             proc,
@@ -168,7 +172,7 @@ impl Worker {
         }
         let mut resolved = Instant::now();
         loop {
-            self.sampler.wait(Duration::from_millis(200));
+            self.sampler.wait(if self.pythons.watching() { self.period } else { REST });
             let stopping = stop.load(Ordering::Relaxed);
             self.collect();
             if stopping || resolved.elapsed() >= RESOLVE_EVERY {
@@ -182,7 +186,6 @@ impl Worker {
             if stopping {
                 return;
             }
-            thread::sleep(REST);
         }
     }
 

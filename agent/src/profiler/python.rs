@@ -24,11 +24,15 @@ const MAX_REMEMBERED: usize = 512;
 /// After a failure a process is left alone for this time.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
+/// After the last sample of a Python process the pace slows down again.
+const WATCH_FOR: Duration = Duration::from_secs(5);
+
 /// Watched Python processes.
 pub struct Pythons {
     proc: Proc,
     watched: LruCache<i32, PythonSpy>,
     verdicts: LruCache<i32, Verdict>,
+    last_used: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
@@ -59,7 +63,13 @@ impl Pythons {
             proc,
             watched: LruCache::new(size(MAX_PROCESSES)),
             verdicts: LruCache::new(size(MAX_REMEMBERED)),
+            last_used: None,
         }
+    }
+
+    /// Whether any process is watched: its stacks are worth fresh looks.
+    pub fn watching(&self) -> bool {
+        self.last_used.is_some_and(|last| last.elapsed() < WATCH_FOR)
     }
 
     /// The stacks of a process now; None when it is no Python or not readable.
@@ -77,6 +87,7 @@ impl Pythons {
                 }
             }
         }
+        self.last_used = Some(Instant::now());
         let traces = self.watched.get_mut(&pid)?.get_stack_traces();
         match traces {
             Ok(traces) => Some(snapshot(&traces)),
@@ -133,6 +144,7 @@ fn config() -> Config {
         blocking: LockingStrategy::NonBlocking,
         native: false,
         lineno: LineNo::NoLine,
+        collect_thread_names: false,
         ..Config::default()
     }
 }

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,7 +36,9 @@ pub struct Symbols {
 
 impl Symbols {
     pub fn new(proc: Proc) -> Symbols {
-        let kernel = proc.node_file("kallsyms").ok().and_then(|text| Kallsyms::parse(&text));
+        let kernel = fs::File::open(proc.path("kallsyms"))
+            .ok()
+            .and_then(|file| Kallsyms::read(BufReader::new(file)));
         Symbols {
             map_files: may_open_map_files(&proc),
             proc,
