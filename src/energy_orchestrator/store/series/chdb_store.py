@@ -6,6 +6,10 @@ bounds memory: the limits below hold for a statement, and two at once would need
 
 ClickHouse's defaults are for servers with tens of gigabytes (5 GB for marks alone); `_STARTUP` and `_SESSION` bring
 them down so that the whole embedded stack stays under 1.5 GB.
+
+chDB 26.9 does not report a write that fails half way (found with RLIMIT_FSIZE: the part is truncated, the insert
+returns, the part is set aside when the folder is next opened). So an insert is refused while the disk still has
+room for a whole gather and its merges: `min_free_disk_bytes_to_perform_insert`.
 """
 
 from __future__ import annotations
@@ -46,6 +50,7 @@ _SESSION = {
     "max_memory_usage": 600 * _MIB,
     "max_bytes_before_external_group_by": 200 * _MIB,
     "max_bytes_before_external_sort": 200 * _MIB,
+    "min_free_disk_bytes_to_perform_insert": 256 * _MIB,
 }
 # Error codes of ClickHouse that say "not now" (src/Common/ErrorCodes.cpp): time, memory, disk, files, parts.
 _NOT_NOW = frozenset({74, 75, 76, 87, 159, 173, 202, 209, 210, 236, 241, 243, 252, 319, 394, 425, 439, 498, 999, 1001})

@@ -51,7 +51,17 @@ def derived_ready(table_name: str, table: pa.Table) -> pa.Table:
 def fill_lists(table: pa.Table) -> pa.Table:
     """NULL lists as empty ones."""
     for index, field in enumerate(table.schema):
-        if pa.types.is_list(field.type) and table.column(index).null_count:
-            filled = pc.coalesce(table.column(index), pa.scalar([], field.type))
+        column = table.column(index)
+        if pa.types.is_list(field.type) and column.null_count:
+            filled = pa.chunked_array([_filled(chunk) for chunk in column.chunks], field.type)
             table = table.set_column(index, field, filled)
     return table
+
+
+def _filled(lists: pa.ListArray) -> pa.ListArray:
+    """Without copying where NULL slots are empty, as every writer we know leaves them."""
+    offsets = lists.offsets
+    spanned = offsets[len(lists)].as_py() - offsets[0].as_py()
+    if spanned == len(lists.flatten()):
+        return pa.ListArray.from_arrays(offsets, lists.values, type=lists.type)
+    return pc.coalesce(lists, pa.scalar([], lists.type))
