@@ -1,0 +1,103 @@
+"""Right-size: limits and replicas above what the work needs, by percentiles with headroom.
+
+A CPU or memory limit costs no joules by itself; lowering it lets others be placed beside it, so the saving claimed
+is only the memory's (0 to 0.4 W/GB: DRAM at rest to busy, Cloud Carbon Footprint takes 0.39 W/GB) and the lower
+bound is zero. A replica too many costs its own fixed CPU time: the part that does not follow the work.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from energy_orchestrator.model.recommendation import SuggestionType
+from energy_orchestrator.model.units import Bounded
+from energy_orchestrator.recommend.busy_polling import idle_cpu_share
+from energy_orchestrator.recommend.observation import Finding, Observation, Prior
+from energy_orchestrator.recommend.playbook import corrected
+
+HEADROOM = 1.15
+MEMORY_HEADROOM = 1.3
+"""More than for CPU: too little CPU is slow, too little memory is killed."""
+TOO_LARGE = 2.0
+"""Only limits at least so many times the need are worth a restart."""
+REPLICA_BUSY = 0.10
+MEMORY_STEP = 16 * 2**20
+MEMORY_WATTS_PER_GB = Bounded(0.2, 0.0, 0.4)
+
+
+def right_size(seen: Observation, measured: Sequence[float | None]) -> Finding | None:
+    """See the module."""
+    if seen.declaration is None or seen.replicas < 1:
+        return None
+    return _replicas(seen, measured) or _limits(seen)
+
+
+def _replicas(seen: Observation, measured: Sequence[float | None]) -> Finding | None:
+    wanted = max(2, math.ceil(seen.cpu_cores / REPLICA_BUSY))
+    share, how = idle_cpu_share(seen)
+    if seen.replicas <= wanted or share <= 0 or not seen.operations:
+        return None
+    surplus = (seen.replicas - wanted) / seen.replicas
+    ratio = Bounded(surplus * share * 0.8, surplus * share * 0.4, surplus)
+    prior = corrected(Prior(ratio, 0.5, f"{how}; nothing measured here yet"), measured)
+    watts, ratio = seen.active_watts, prior.ratio
+    saved = Bounded(watts.value * ratio.value, watts.lower * ratio.lower, watts.upper * ratio.upper)
+    told = f"{seen.replicas} replicas share {seen.cpu_cores:.2f} cores; {wanted} would each stay below one tenth."
+    patch = {"replicas": wanted}
+    return _finding(seen, patch, {"replicas": seen.replicas}, saved, prior.confidence, prior.source, told)
+
+
+def _limits(seen: Observation) -> Finding | None:
+    assert seen.declaration is not None  # noqa: S101 - checked by the caller
+    limits, patch, inverse, told = seen.declaration.limits, {}, {}, []
+    memory_watts = Bounded(0.0, 0.0, 0.0)
+    peak_cores = max((point.cpu_cores for point in seen.points), default=seen.cpu_cores) / seen.replicas
+    need = math.ceil(max(0.05, peak_cores * HEADROOM) * 20) / 20
+    if limits.cpu is not None and limits.cpu > TOO_LARGE * need:
+        patch["cpu"], inverse["cpu"] = need, limits.cpu
+        told.append(f"the busiest window used {peak_cores:.2f} of {limits.cpu:g} CPUs")
+    per_replica = seen.mem_bytes / seen.replicas
+    room = math.ceil(per_replica * MEMORY_HEADROOM / MEMORY_STEP) * MEMORY_STEP
+    if limits.memory_bytes is not None and seen.mem_bytes > 0 and limits.memory_bytes > TOO_LARGE * room:
+        patch["memory_bytes"], inverse["memory_bytes"] = room, limits.memory_bytes
+        told.append(f"{per_replica / 1e6:.0f} of {limits.memory_bytes / 1e6:.0f} MB are used")
+        memory_watts = MEMORY_WATTS_PER_GB.scaled((limits.memory_bytes - room) * seen.replicas / 1e9)
+    if not patch:
+        return None
+    text = f"{' and '.join(told)}. The saving comes only from what can be placed beside it."
+    return _finding(
+        seen, {"limits": patch}, {"limits": inverse}, memory_watts, 0.5, "no direct saving is promised", text
+    )
+
+
+def _finding(
+    seen: Observation,
+    patch: dict[str, Any],
+    inverse: dict[str, Any],
+    saved: Bounded,
+    confidence: float,
+    reason: str,
+    text: str,
+) -> Finding:
+    upper = seen.active_watts.upper + MEMORY_WATTS_PER_GB.upper * seen.mem_bytes / 1e9
+    spent = Bounded(seen.active_watts.value, seen.active_watts.lower, max(seen.active_watts.upper, upper))
+    return Finding(
+        strategy="right_size",
+        suggestion_type=SuggestionType.RIGHT_SIZE,
+        patch=patch,
+        inverse=inverse,
+        saved_watts=saved,
+        spent_watts=spent,
+        confidence=confidence,
+        confidence_reason=reason,
+        risk_parts={"availability": 0.5, "latency": 0.4, "blast_radius": 0.3, "reversibility": 0.1},
+        evidence=[
+            ("CPU", round(seen.cpu_cores, 3), "cores"),
+            ("memory", round(seen.mem_bytes / 1e6, 1), "MB"),
+            ("replicas", float(seen.replicas), ""),
+        ],
+        explanation=text,
+        restarted_replicas=seen.replicas,
+    )

@@ -1,0 +1,168 @@
+"""The questions that services ask of the series, in ClickHouse's SQL, one constant each.
+
+A window is named by its end; a row belongs to the window its timestamp (the end of its own interval) lies in, a row
+on the edge to the earlier one. FINAL drops rows that were stored twice. `covered_seconds` is the time that rows
+really cover: rates are made with it, not with the width of the window.
+"""
+
+from __future__ import annotations
+
+_WINDOW = (
+    "toDateTime64(ceil(toUnixTimestamp64Milli(timestamp) / {window_ms:Float64}) * {window_ms:Float64} / 1000, 3, 'UTC')"
+)
+_SPAN = "timestamp > {start:DateTime64(3, 'UTC')} AND timestamp <= {end:DateTime64(3, 'UTC')}"
+
+WATERMARK = "SELECT max(timestamp) AS newest, count() AS n FROM node_energy"
+OLDEST_SAMPLE = "SELECT min(timestamp) AS oldest, count() AS n FROM meter_sample WHERE meter = 'kernel'"
+
+NODE_WINDOWS = f"""
+SELECT tenant, host, {_WINDOW} AS window_end, sum(interval_seconds) AS covered_seconds,
+       sum(busy_cpu_seconds) AS busy_cpu_seconds
+FROM meter_sample FINAL WHERE meter = 'kernel' AND {_SPAN}
+GROUP BY tenant, host, window_end ORDER BY tenant, host, window_end
+"""
+
+METER_WINDOWS = f"""
+SELECT tenant, host, {_WINDOW} AS window_end, meter, zone, assumeNotNull(tier) AS tier,
+       sum(energy_joules) AS energy_joules, avg(power_watts) AS power_watts, sum(interval_seconds) AS covered_seconds
+FROM meter_sample FINAL
+WHERE tier IS NOT NULL AND {_SPAN} AND (energy_joules IS NOT NULL OR power_watts IS NOT NULL)
+GROUP BY tenant, host, window_end, meter, zone, tier
+"""
+
+WORKLOAD_WINDOWS = f"""
+SELECT tenant, host, window_end, workload, any(kind) AS workload_kind, replica,
+       sum(cpu) AS cpu_seconds, sum(memory) AS mem_bytes
+FROM (
+    SELECT tenant, host, {_WINDOW} AS window_end, workload, any(workload_kind) AS kind, replica, pid,
+           process_started_ms, sum(cpu_seconds) AS cpu, max(mem_bytes) AS memory
+    FROM telemetry_sample FINAL WHERE {_SPAN}
+    GROUP BY tenant, host, window_end, workload, replica, pid, process_started_ms
+)
+GROUP BY tenant, host, window_end, workload, replica
+"""
+
+IDLE_AT_REST = """
+SELECT tenant, host, tier, quantile(0.02)(node_joules / window_seconds) AS idle_watts, count() AS n
+FROM node_energy WHERE timestamp > {start:DateTime64(3, 'UTC')} AND tier != 'model' AND window_seconds > 0
+GROUP BY tenant, host, tier HAVING n >= 60
+"""
+
+NODE_PROFILES = """
+SELECT tenant, host, argMax(cpu_threads, timestamp) AS cpu_threads, argMax(cores, timestamp) AS cores,
+       argMax(sockets, timestamp) AS sockets, argMax(cpu_mhz, timestamp) AS cpu_mhz,
+       argMax(memory_bytes, timestamp) AS memory_bytes, argMax(virtual, timestamp) AS virtual
+FROM inventory WHERE scope = 'node' GROUP BY tenant, host
+"""
+
+NODES = """
+SELECT i.host AS host, i.cpu_model AS cpu_model, i.cpu_threads AS cpu_threads, i.memory_bytes AS memory_bytes,
+       i.virtual AS virtual, i.capabilities AS capabilities, i.missing AS missing, m.last_seen AS last_seen
+FROM (
+    SELECT host, argMax(cpu_model, timestamp) AS cpu_model, argMax(cpu_threads, timestamp) AS cpu_threads,
+           argMax(memory_bytes, timestamp) AS memory_bytes, argMax(virtual, timestamp) AS virtual,
+           argMax(capabilities, timestamp) AS capabilities, argMax(missing, timestamp) AS missing
+    FROM inventory WHERE tenant = {tenant:String} AND scope = 'node' GROUP BY host
+) AS i LEFT JOIN (
+    SELECT host, max(timestamp) AS last_seen FROM meter_sample WHERE tenant = {tenant:String} GROUP BY host
+) AS m ON i.host = m.host ORDER BY host
+"""
+
+NODE_ENERGY = f"""
+SELECT * FROM node_energy FINAL WHERE tenant = {{tenant:String}} AND host = {{host:String}} AND {_SPAN}
+ORDER BY timestamp
+"""
+
+WORKLOAD_SPANS = f"""
+SELECT host, workload, any(workload_kind) AS workload_kind, uniqExactIf(replica, replica IS NOT NULL) AS replicas,
+       sum(active_joules) AS active_joules, sum(active_joules_lower) AS active_joules_lower,
+       sum(active_joules_upper) AS active_joules_upper, sum(cpu_seconds) AS cpu_seconds, any(tier) AS tier
+FROM workload_energy FINAL WHERE tenant = {{tenant:String}} AND {_SPAN}
+GROUP BY host, workload ORDER BY active_joules DESC
+"""
+
+WORKLOAD_MEMORY = f"""
+SELECT host, workload, toInt64(sum(memory)) AS mem_bytes FROM (
+    SELECT host, workload, pid, process_started_ms, argMax(mem_bytes, timestamp) AS memory
+    FROM telemetry_sample WHERE tenant = {{tenant:String}} AND {_SPAN}
+    GROUP BY host, workload, pid, process_started_ms
+) GROUP BY host, workload
+"""
+
+COVERED_SECONDS = f"""
+SELECT host, sum(window_seconds) AS covered_seconds, sum(node_joules) AS node_joules, count() AS windows
+FROM node_energy FINAL WHERE tenant = {{tenant:String}} AND {_SPAN} GROUP BY host
+"""
+
+OPERATION_SPANS = f"""
+SELECT host, workload, any(operation) AS operation, sum(operations) AS operations, sum(errors) AS errors,
+       sum(interval_seconds) / greatest(1, uniqExact(replica)) AS covered_seconds,
+       quantile(0.9)(latency_p95_seconds) AS latency_p95_seconds, avg(queue_depth) AS queue_depth,
+       max(queue_depth) AS queue_depth_max
+FROM operation_sample FINAL WHERE tenant = {{tenant:String}} AND {_SPAN} GROUP BY host, workload
+"""
+
+INVENTORY_SPANS = """
+SELECT host, workload, anyLast(language) AS language, anyLast(image) AS image,
+       arrayDistinct(arrayFlatten(groupArray(20)(libraries))) AS libraries
+FROM inventory WHERE tenant = {tenant:String} AND scope = 'process'
+GROUP BY host, workload
+"""
+
+HOTSPOTS = f"""
+SELECT workload, topK(5)(stack[-1]) AS functions, sum(sample_count) AS samples
+FROM profile_sample WHERE tenant = {{tenant:String}} AND {_SPAN} AND length(stack) > 0 GROUP BY workload
+"""
+
+STACKS = f"""
+SELECT stack, sum(sample_count) AS samples FROM profile_sample FINAL
+WHERE tenant = {{tenant:String}} AND workload = {{workload:String}} AND {_SPAN}
+GROUP BY stack ORDER BY samples DESC LIMIT 20000
+"""
+
+REPLICA_ENERGY = f"""
+SELECT timestamp, sum(active_joules) AS active_joules, sum(cpu_seconds) AS cpu_seconds,
+       any(window_seconds) AS covered_seconds
+FROM workload_energy FINAL
+WHERE tenant = {{tenant:String}} AND workload = {{workload:String}} AND {_SPAN}
+  AND ({{all:Bool}} OR has({{replicas:Array(String)}}, assumeNotNull(replica)))
+GROUP BY timestamp ORDER BY timestamp
+"""
+
+REPLICA_OPERATIONS = f"""
+SELECT {_WINDOW} AS window_end, sum(operations) AS operations, sum(errors) AS errors,
+       sum(interval_seconds) / greatest(1, uniqExact(replica)) AS covered_seconds,
+       max(latency_p95_seconds) AS latency_p95_seconds
+FROM operation_sample FINAL
+WHERE tenant = {{tenant:String}} AND workload = {{workload:String}} AND {_SPAN}
+  AND ({{all:Bool}} OR has({{replicas:Array(String)}}, assumeNotNull(replica)))
+GROUP BY window_end ORDER BY window_end
+"""
+
+PROCESS_BEHAVIOUR = f"""
+SELECT host, workload, sum(threads) AS threads, min(cpus_allowed) AS cpus_allowed,
+       sum(involuntary) AS involuntary_per_second, sum(voluntary) AS voluntary_per_second
+FROM (
+    SELECT host, workload, pid, process_started_ms, max(threads) AS threads, min(cpus_allowed) AS cpus_allowed,
+           sumIf(involuntary_switches, involuntary_switches IS NOT NULL)
+               / greatest(0.001, sumIf(interval_seconds, involuntary_switches IS NOT NULL)) AS involuntary,
+           if(countIf(voluntary_switches IS NOT NULL) = 0, NULL,
+              sumIf(voluntary_switches, voluntary_switches IS NOT NULL)
+                  / greatest(0.001, sumIf(interval_seconds, voluntary_switches IS NOT NULL))) AS voluntary
+    FROM telemetry_sample FINAL WHERE tenant = {{tenant:String}} AND {_SPAN}
+    GROUP BY host, workload, pid, process_started_ms
+)
+GROUP BY host, workload
+"""
+
+ENERGY_TOTALS = """
+SELECT tenant, host, tier, sum(node_joules) AS node_joules, sum(idle_joules) AS idle_joules,
+       sum(active_joules) AS active_joules, sum(unattributed_joules) AS unattributed_joules
+FROM node_energy FINAL WHERE tenant = {tenant:String} GROUP BY tenant, host, tier
+"""
+
+WORKLOAD_TOTALS = """
+SELECT host, workload, tier, sum(active_joules) AS active_joules
+FROM workload_energy FINAL WHERE tenant = {tenant:String} GROUP BY host, workload, tier
+ORDER BY active_joules DESC LIMIT 1000
+"""
