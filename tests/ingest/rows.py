@@ -10,7 +10,8 @@ import pyarrow as pa
 from energy_orchestrator.ingest.encode import EncodedBatch, encode, stream_of
 from energy_orchestrator.model.wire import Kind, arrow_schema
 
-NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+# The real time: the store drops what is older than its tables keep.
+NOW = datetime.now(UTC).replace(microsecond=0)
 TEXTS = {"tenant": "local", "host": "node.a", "tier": "on_die", "workload": "declared/inference"}
 
 
