@@ -1,8 +1,7 @@
 //! Which stacks were on a CPU: a thread of its own that samples all CPUs.
 //!
 //! `perf` hands out samples, `python` adds the frames of interpreters at the
-//! same moment, `symbols` gives names once a second (a process may be gone
-//! soon), `stack` joins them. Every ten seconds the sums leave as a `Window`;
+//! same moment, `symbols` gives names every two seconds, `stack` joins them. Every ten seconds the sums leave as a `Window`;
 //! `agent` knows which workload a process belongs to. Without permission the
 //! profiler is missing, with the reason, and everything else goes on.
 
@@ -13,7 +12,7 @@ mod record;
 mod stack;
 mod symbols;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,13 +23,13 @@ use std::time::{Duration, Instant};
 
 use crate::procfs::{stat, Proc};
 use perf::Sampler;
-use python::{Pythons, Snapshot};
+use python::Pythons;
 use record::Sample;
 use symbols::Symbols;
 
 const WINDOW: Duration = Duration::from_secs(10);
-/// Names are looked up this often.
-const RESOLVE_EVERY: Duration = Duration::from_secs(1);
+/// Names are looked up this often: a process may be gone soon.
+const RESOLVE_EVERY: Duration = Duration::from_secs(2);
 /// Between two looks at the rings. A wake-up costs up to half a millisecond in
 /// a virtual machine, more than all samples of a second.
 const REST: Duration = Duration::from_millis(250);
@@ -197,13 +196,12 @@ impl Worker {
                 samples.push(sample);
             }
         });
-        let mut snapshots: HashMap<i32, Option<Snapshot>> = HashMap::new();
+        let mut looked = HashSet::new();
         for mut sample in samples {
-            let pid = sample.pid;
-            let snapshot = snapshots.entry(pid).or_insert_with(|| {
-                (!sample.user.is_empty()).then(|| self.pythons.snapshot(pid)).flatten()
-            });
-            let python = snapshot.as_ref().and_then(|s| s.stack(sample.tid)).map(<[_]>::to_vec);
+            if !sample.user.is_empty() && looked.insert(sample.pid) {
+                self.pythons.look(sample.pid);
+            }
+            let python = self.pythons.stack(sample.pid, sample.tid).map(<[_]>::to_vec);
             // Threads of a process with the same stack are one row.
             sample.tid = 0;
             *self.pending.entry((sample, python)).or_default() += 1;
@@ -221,7 +219,7 @@ impl Worker {
         for (pid, addresses) in processes {
             let mut buffer = Vec::new();
             let stat = self.proc.process_file(pid, "stat", &mut buffer).and_then(stat::parse);
-            // 0: it ended within this second; the scan may still know it by its pid.
+            // 0: it ended before its names were looked up; the scan may still know it by its pid.
             ids.insert(
                 pid,
                 ProcessId { pid, start_ticks: stat.map_or(0, |stat| stat.start_ticks) },
@@ -254,6 +252,7 @@ impl Worker {
             self.symbols.reset();
             self.reset_at = Instant::now();
         }
+        perf::give_back_memory();
         window
     }
 }

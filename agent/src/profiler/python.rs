@@ -27,12 +27,45 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// After the last sample of a Python process the pace slows down again.
 const WATCH_FOR: Duration = Duration::from_secs(5);
 
+/// A snapshot stands for later samples of its process for this long.
+const HOLD_FOR: Duration = Duration::from_secs(2);
+/// Share of one core that reading Python processes may take.
+const BUDGET_SHARE: f64 = 0.003;
+/// What may be saved up: attaching to one process costs tens of milliseconds.
+const BUDGET_SAVINGS: f64 = 0.03;
+
+/// Keeps the cost of reading bounded, however many processes there are. A
+/// snapshot then stands for more samples than one; the shares stay right.
+struct Budget {
+    credit_seconds: f64,
+    updated: Instant,
+}
+
+impl Budget {
+    fn new(now: Instant) -> Budget {
+        Budget { credit_seconds: BUDGET_SAVINGS, updated: now }
+    }
+
+    fn allows(&mut self, now: Instant) -> bool {
+        let earned = now.duration_since(self.updated).as_secs_f64() * BUDGET_SHARE;
+        self.credit_seconds = (self.credit_seconds + earned).min(BUDGET_SAVINGS);
+        self.updated = now;
+        self.credit_seconds > 0.0
+    }
+
+    fn spend(&mut self, time: Duration) {
+        self.credit_seconds -= time.as_secs_f64();
+    }
+}
+
 /// Watched Python processes.
 pub struct Pythons {
     proc: Proc,
     watched: LruCache<i32, PythonSpy>,
+    stacks: LruCache<i32, Stacks>,
     verdicts: LruCache<i32, Verdict>,
     last_used: Option<Instant>,
+    budget: Budget,
 }
 
 #[derive(Clone, Copy)]
@@ -43,17 +76,55 @@ enum Verdict {
     Other(Instant),
 }
 
-/// Python stacks of one process at one moment, root to leaf, by thread.
-pub struct Snapshot {
-    threads: HashMap<i32, Vec<Arc<str>>>,
-    /// Where thread ids don't match (another pid namespace): the one that ran Python.
-    owner: Option<Vec<Arc<str>>>,
+/// Latest Python stacks of one process, root to leaf, by thread.
+#[derive(Default)]
+struct Stacks {
+    threads: HashMap<i32, Held>,
+    /// The thread that ran Python, where thread ids don't match because the
+    /// process lives in another pid namespace.
+    owner: Option<Held>,
 }
 
-impl Snapshot {
-    pub fn stack(&self, tid: i32) -> Option<&[Arc<str>]> {
-        self.threads.get(&tid).or(self.owner.as_ref()).map(Vec::as_slice).filter(|s| !s.is_empty())
+struct Held {
+    stack: Vec<Arc<str>>,
+    running: bool,
+    taken: Instant,
+}
+
+impl Stacks {
+    /// Takes a new look in. A sample caught a thread running, a look may catch
+    /// it asleep a moment later: then what it did while running still stands.
+    fn update(&mut self, pid: i32, traces: &[StackTrace], now: Instant) {
+        let fresh = |held: &Held| now.duration_since(held.taken) < HOLD_FOR;
+        self.threads.retain(|_, held| fresh(held));
+        self.owner = self.owner.take().filter(fresh);
+        let foreign = traces.iter().all(|trace| trace.os_thread_id != Some(pid as u64));
+        for trace in traces {
+            let held = || Held { stack: frames(trace), running: trace.active, taken: now };
+            let better = |old: Option<&Held>| old.is_none_or(|old| trace.active || !old.running);
+            match trace.os_thread_id.filter(|_| !foreign) {
+                Some(tid) if better(self.threads.get(&(tid as i32))) => {
+                    self.threads.insert(tid as i32, held());
+                }
+                None if (trace.owns_gil || traces.len() == 1) && better(self.owner.as_ref()) => {
+                    self.owner = Some(held());
+                }
+                _ => {}
+            }
+        }
     }
+
+    fn get(&self, tid: i32, now: Instant) -> Option<&[Arc<str>]> {
+        let held = self.threads.get(&tid).or(self.owner.as_ref())?;
+        let usable = now.duration_since(held.taken) < HOLD_FOR && !held.stack.is_empty();
+        usable.then_some(held.stack.as_slice())
+    }
+}
+
+/// py-spy gives the leaf first.
+fn frames(trace: &StackTrace) -> Vec<Arc<str>> {
+    let frames = trace.frames.iter().rev();
+    frames.map(|frame| format!("{} ({})", frame.name, basename(&frame.filename)).into()).collect()
 }
 
 impl Pythons {
@@ -63,7 +134,9 @@ impl Pythons {
             proc,
             watched: LruCache::new(size(MAX_PROCESSES)),
             verdicts: LruCache::new(size(MAX_REMEMBERED)),
+            stacks: LruCache::new(size(MAX_PROCESSES)),
             last_used: None,
+            budget: Budget::new(Instant::now()),
         }
     }
 
@@ -72,11 +145,27 @@ impl Pythons {
         self.last_used.is_some_and(|last| last.elapsed() < WATCH_FOR)
     }
 
-    /// The stacks of a process now; None when it is no Python or not readable.
-    pub fn snapshot(&mut self, pid: i32) -> Option<Snapshot> {
+    /// Looks at the stacks of a process, if it is Python and the budget allows.
+    pub fn look(&mut self, pid: i32) {
         if !self.is_python(pid) {
-            return None;
+            return;
         }
+        let now = Instant::now();
+        self.last_used = Some(now);
+        if self.budget.allows(now) {
+            if let Some(traces) = self.read(pid) {
+                self.stacks.get_or_insert_mut(pid, Stacks::default).update(pid, &traces, now);
+            }
+            self.budget.spend(now.elapsed());
+        }
+    }
+
+    /// What a thread was doing when it was last seen running.
+    pub fn stack(&self, pid: i32, tid: i32) -> Option<&[Arc<str>]> {
+        self.stacks.peek(&pid)?.get(tid, Instant::now())
+    }
+
+    fn read(&mut self, pid: i32) -> Option<Vec<StackTrace>> {
         if !self.watched.contains(&pid) {
             match PythonSpy::new(pid, &config()) {
                 Ok(spy) => drop(self.watched.put(pid, spy)),
@@ -87,15 +176,14 @@ impl Pythons {
                 }
             }
         }
-        self.last_used = Some(Instant::now());
-        let traces = self.watched.get_mut(&pid)?.get_stack_traces();
-        match traces {
-            Ok(traces) => Some(snapshot(&traces)),
+        match self.watched.get_mut(&pid)?.get_stack_traces() {
+            Ok(traces) => Some(traces),
             // The program moved on while it was read; gone processes are forgotten.
             Err(_) => {
                 if self.proc.exe(pid).is_none() {
                     self.watched.pop(&pid);
                     self.verdicts.pop(&pid);
+                    self.stacks.pop(&pid);
                 }
                 None
             }
@@ -149,23 +237,70 @@ fn config() -> Config {
     }
 }
 
-fn snapshot(traces: &[StackTrace]) -> Snapshot {
-    let mut result = Snapshot { threads: HashMap::new(), owner: None };
-    let one = traces.len() == 1;
-    for trace in traces {
-        // py-spy gives the leaf first.
-        let stack: Vec<Arc<str>> = trace
-            .frames
-            .iter()
-            .rev()
-            .map(|frame| format!("{} ({})", frame.name, basename(&frame.filename)).into())
-            .collect();
-        if trace.owns_gil || one {
-            result.owner = Some(stack.clone());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_never_takes_more_than_its_share() {
+        let start = Instant::now();
+        let mut budget = Budget::new(start);
+        let mut spent = 0.0;
+        for tick in 0..10_000u32 {
+            if budget.allows(start + Duration::from_millis(50) * tick) {
+                budget.spend(Duration::from_millis(1));
+                spent += 0.001;
+            }
         }
-        if let Some(tid) = trace.os_thread_id {
-            result.threads.insert(tid as i32, stack);
+        let limit = 500.0 * BUDGET_SHARE + BUDGET_SAVINGS + 0.001;
+        assert!(spent <= limit && spent > limit * 0.9, "{spent} s of {limit} s");
+    }
+
+    fn trace(tid: u64, name: &str, active: bool, owns_gil: bool) -> StackTrace {
+        let frame = py_spy::Frame {
+            name: name.into(),
+            filename: "/srv/a.py".into(),
+            module: None,
+            short_filename: None,
+            line: 0,
+            locals: None,
+            is_entry: false,
+            is_shim_entry: false,
+        };
+        StackTrace {
+            pid: 7,
+            thread_id: 1,
+            thread_name: None,
+            os_thread_id: Some(tid),
+            active,
+            owns_gil,
+            frames: vec![frame],
+            process_info: None,
         }
     }
-    result
+
+    #[test]
+    fn a_look_at_a_sleeping_thread_does_not_hide_what_it_ran() {
+        let now = Instant::now();
+        let mut stacks = Stacks::default();
+        stacks.update(7, &[trace(7, "sleep", false, false)], now);
+        assert_eq!(
+            stacks.get(7, now),
+            Some(&[Arc::from("sleep (a.py)")][..]),
+            "better than nothing"
+        );
+        stacks.update(7, &[trace(7, "work", true, true)], now);
+        stacks.update(7, &[trace(7, "sleep", false, false)], now);
+        assert_eq!(stacks.get(7, now), Some(&[Arc::from("work (a.py)")][..]));
+        assert_eq!(stacks.get(8, now), None, "a thread without Python keeps its native stack");
+        assert_eq!(stacks.get(7, now + HOLD_FOR), None);
+    }
+
+    #[test]
+    fn other_namespaces_fall_back_to_the_thread_that_ran_python() {
+        let now = Instant::now();
+        let mut stacks = Stacks::default();
+        stacks.update(7, &[trace(1, "work", true, true), trace(2, "other", true, false)], now);
+        assert_eq!(stacks.get(7, now), Some(&[Arc::from("work (a.py)")][..]));
+    }
 }
