@@ -34,6 +34,7 @@ RECENT = 2018
 """Hosts of today's virtual machines: servers published since."""
 GUEST_WIDENING = 1.5
 """Assumed: hosts are sold with up to 1.5 times more threads than they have, and not all are sold."""
+COLUMNS = ("full", "idle", "cores", "sockets", "threads", "mhz", "memory_gb", "year")
 LOAD_YEARS = {"<=2012": (0, 2012), "2013-2017": (2013, 2017), "2018-2020": (2018, 2020), ">=2021": (2021, 9999)}
 
 
@@ -41,6 +42,7 @@ LOAD_YEARS = {"<=2012": (0, 2012), "2013-2017": (2013, 2017), "2018-2020": (2018
 class Servers:
     """Columns of the servers used."""
 
+    cpu: list[str]
     full: Floats
     idle: Floats
     cores: Floats
@@ -49,7 +51,6 @@ class Servers:
     mhz: Floats
     memory_gb: Floats
     year: Floats
-    cpu: list[str]
 
     def rows(self, with_year: bool) -> Floats:
         """The design matrix."""
@@ -79,18 +80,22 @@ def read_servers(file: Path) -> Servers:
             texts = [row[name] for name in (*names, "Processor MHz", "Total Memory (GB)")]
             if year and all(texts) and float(row["Chips"]) <= MAX_SOCKETS:
                 found.append(([float(text) for text in texts], float(year.group()), row["CPU Description"]))
-    columns = np.array([[*numbers, year] for numbers, year, _ in found]).T
-    return Servers(*columns, cpu=[canonical_cpu(cpu) for _, _, cpu in found])
+    columns = np.array([[*numbers, year] for numbers, year, _ in found], dtype=np.float64).T
+    numbers_of = dict(zip(COLUMNS, columns, strict=True))
+    return Servers([canonical_cpu(cpu) for _, _, cpu in found], **numbers_of)
 
 
 def robust_ridge(x: Floats, y: Floats) -> Floats:
     """Ridge with Huber weights; the first column is the intercept and is not shrunk."""
-    weight, penalty = np.ones(len(y)), RIDGE * np.eye(x.shape[1])
+    weight: Floats = np.ones(len(y), dtype=np.float64)
+    penalty = RIDGE * np.eye(x.shape[1])
     penalty[0, 0] = 0.0
     for _ in range(ROUNDS):
-        beta: Floats = np.linalg.solve(x.T @ (x * weight[:, None]) + penalty, x.T @ (weight * y))
+        solved = np.linalg.solve(x.T @ (x * weight[:, None]) + penalty, x.T @ (weight * y))
+        beta = np.asarray(solved, dtype=np.float64)
         error = np.abs(y - x @ beta)
-        weight = np.minimum(1.0, HUBER * 1.4826 * np.median(error) / np.maximum(error, 1e-12))
+        limit = HUBER * 1.4826 * float(np.median(error))
+        weight = np.asarray(np.minimum(1.0, limit / np.maximum(error, 1e-12)), dtype=np.float64)
     return beta
 
 
@@ -179,6 +184,7 @@ def train(data: Path) -> tuple[dict[str, Any], Servers, dict[str, dict[str, Floa
         "trained_on": {"file": Path(SPEC_FILE).name, "servers": len(servers.cpu), "cpus": len(set(servers.cpu))},
         "range": {"threads": [float(np.quantile(servers.threads, 0.01)), float(servers.threads.max())]},
         "typical": {
+            "threads": float(np.median((servers.threads / servers.sockets)[recent]) * 2),
             "threads_per_core": 2.0,
             "mhz": float(np.median(servers.mhz[recent])),
             "memory_gb_per_thread": float(np.median((servers.memory_gb / servers.threads)[recent])),

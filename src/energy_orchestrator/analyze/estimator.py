@@ -131,6 +131,11 @@ class PowerModel:
             )
         self._document = document
 
+    @property
+    def typical_threads(self) -> float:
+        """Logical CPUs of the server that stands for a node of which nothing is known."""
+        return float(self._document["typical"]["threads"])
+
     def curve(self, hardware: NodeHardware) -> PowerCurve:
         """The power curve of a node; wider, with the reason, the less is known of it."""
         if hardware.threads is None or hardware.threads <= 0:

@@ -1,23 +1,31 @@
-"""Power of each node and window by its best meter, or by the model where there is none.
+"""Power of a node in a window by its best meter, or by the model where there is none.
 
-A node's meters answer per zone. Zones that contain each other must not be added up: `psys` or `node` is the whole
-machine; else RAPL packages and DRAM are summed (`core` and `uncore` lie inside the package and are left out). Energy
-counters beat gauges. Among tiers the best wins: wall, bmc, on_die.
+A node's meters answer by zone. Zones that contain each other must not be added up: `psys` or `node` is the whole
+machine; else RAPL packages and DRAM are summed (`core` and `uncore` lie inside a package and are left out). Energy
+counters beat gauges. Among tiers the best wins: wall, bmc, on_die. At tier on_die the CPU's meter and the
+accelerators' (NVML) see different silicon and are summed; at the other tiers one meter sees the whole node.
+
+With a meter, idle is the lowest power that the same meter has shown (`at_rest_watts`), corrected for the little work
+there was even then; before there is such a history it is the model's share. `analyze/attribution.py` splits the rest.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from energy_orchestrator.analyze.estimator import NodePowerEstimate
+import numpy as np
+
+from energy_orchestrator.analyze.estimator import PowerCurve
 from energy_orchestrator.model.units import Bounded, Tier
 
-# On-die counters against wall meters, where a calibration is still to come: RAPL sees packages and DRAM, the wall
-# also fans, disks and losses of the power supply. Bounds as factors (PEERS: 110 W more at the wall of a Threadripper).
-TIER_BOUNDS = {Tier.WALL: (0.98, 1.02), Tier.BMC: (0.93, 1.07), Tier.ON_DIE: (0.95, 2.0)}
+TIER_BOUNDS = {Tier.WALL: (0.98, 1.02), Tier.BMC: (0.90, 1.10), Tier.ON_DIE: (0.98, 2.5)}
+"""Whole node as factors of the reading, until a better meter calibrates it; sources in docs/accuracy.md."""
 WHOLE = ("psys", "node")
+ACCELERATORS = frozenset({"nvml"})
+REST_LOAD = 0.05
+"""Assumed load of the quietest windows in a history: daemons and the agent itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +49,17 @@ class ZoneReading:
 
 @dataclass(frozen=True, slots=True)
 class NodePower:
-    """Watts of a node over a window, how they were found and what of them is idle."""
+    """Watts of a node over a window, what of them is idle, and how both were found.
+
+    `active_low` and `active_high` are factors that bound the active part: watts minus idle, times the factor.
+    """
 
     watts: Bounded
     idle_watts: float
     tier: Tier
     source: str
+    active_low: float
+    active_high: float
 
 
 def measured_power(readings: Iterable[ZoneReading]) -> tuple[float, Tier, str] | None:
@@ -55,35 +68,50 @@ def measured_power(readings: Iterable[ZoneReading]) -> tuple[float, Tier, str] |
     for reading in readings:
         if reading.watts is not None:
             by_meter[reading.tier, reading.meter][reading.zone] = reading.watts
-    for tier, meter in sorted(by_meter, key=lambda key: (key[0].rank, key[1])):
-        zones = by_meter[tier, meter]
-        for whole in WHOLE:
-            if whole in zones:
-                return zones[whole], tier, f"{meter}: {whole}"
-        parts = {name: watts for name, watts in zones.items() if name.startswith(("package", "dram"))}
-        parts = parts or {name: watts for name, watts in zones.items() if not name.startswith(("core", "uncore"))}
-        if parts:
-            return sum(parts.values()), tier, f"{meter}: {' + '.join(sorted(parts))}"
-    return None
+    answers = [(tier, meter, *_meter_watts(zones)) for (tier, meter), zones in by_meter.items() if zones]
+    answers = [answer for answer in answers if answer[3]]
+    if not answers:
+        return None
+    answers.sort(key=lambda answer: (answer[0].rank, answer[1] in ACCELERATORS, answer[1]))
+    tier, meter, watts, zones = answers[0]
+    source = f"{meter}: {zones}"
+    for other, beside, more, which in answers[1:]:
+        if tier is Tier.ON_DIE and other is tier and beside in ACCELERATORS and meter not in ACCELERATORS:
+            watts, source = watts + more, f"{source} + {beside}: {which}"
+    return watts, tier, source
+
+
+def _meter_watts(zones: Mapping[str, float]) -> tuple[float, str]:
+    """Sum of the zones that do not contain each other, and their names ("" where none can be used)."""
+    for whole in WHOLE:
+        if whole in zones:
+            return zones[whole], whole
+    outer = {name: watts for name, watts in zones.items() if not name.split("/")[-1].startswith(("core", "uncore"))}
+    return sum(outer.values()), " + ".join(sorted(outer))
 
 
 def node_power(
-    readings: Iterable[ZoneReading], estimate: NodePowerEstimate, load: float, idle_at_rest_watts: float | None
+    readings: Iterable[ZoneReading], curve: PowerCurve, load: float, at_rest_watts: Mapping[Tier, float] | None = None
 ) -> NodePower:
     """The best power for one window.
 
     Args:
         load: busy CPU time as a share of all CPU time, 0 to 1.
-        idle_at_rest_watts: the lowest power seen from the same meter, where there is a history.
+        at_rest_watts: lowest power seen by a meter of each tier, where there is a history.
     """
+    active, low, high = (float(part[0]) for part in curve.active(np.array([load])))
+    modelled = Bounded(curve.idle.value + active, curve.idle.lower + low, curve.idle.upper + high)
     measured = measured_power(readings)
     if measured is None:
-        return NodePower(estimate.watts_at(load), estimate.idle_watts.value, Tier.MODEL, f"model ({estimate.reason})")
+        bounds = (low / active, high / active) if active > 0 else (1.0, 1.0)
+        return NodePower(modelled, curve.idle.value, Tier.MODEL, f"model: {curve.reason}", *bounds)
     watts, tier, source = measured
-    low, high = TIER_BOUNDS[tier]
-    if idle_at_rest_watts is None:
-        share = estimate.idle_watts.value / estimate.watts_at(load).value
-        idle, source = watts * share, f"{source}; idle by the model's share, no rest seen yet"
+    below, above = TIER_BOUNDS[tier]
+    lowest = (at_rest_watts or {}).get(tier)
+    if lowest is None:
+        idle = watts * curve.idle.value / modelled.value
+        source += "; idle by the model's share, no rest seen yet"
     else:
-        idle = idle_at_rest_watts
-    return NodePower(Bounded(watts, watts * low, watts * high), min(idle, watts), tier, source)
+        quiet = float(curve.active(np.array([REST_LOAD]))[0][0])
+        idle = lowest * curve.idle.value / (curve.idle.value + quiet)
+    return NodePower(Bounded(watts, watts * below, watts * above), min(idle, watts), tier, source, below, above)

@@ -14,8 +14,8 @@ from statistics import StatisticsError, fmean, linear_regression, pstdev
 from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.model.units import Bounded
 from energy_orchestrator.model.workload import KnobMeaning
-from energy_orchestrator.recommend.observation import Finding, Observation, environment_change
-from energy_orchestrator.recommend.playbook import Prior, corrected
+from energy_orchestrator.recommend.observation import Finding, Observation, Prior, environment_change
+from energy_orchestrator.recommend.playbook import corrected
 
 IDLE_SHARE = 0.7
 MINIMUM_CORES = 0.2

@@ -44,8 +44,8 @@ def idle_shutdown(seen: Observation, measured: Sequence[float | None]) -> Findin
             ("CPU", round(seen.cpu_cores, 4), "cores"),
         ],
         explanation=(
-            f"No operation in {seen.seconds:.0f} s, while it holds {seen.mem_bytes / 1e6:.0f} MB. Stopping it frees the "
-            "memory; starting it again is the inverse. Nothing starts it by itself when somebody asks for it."
+            f"No operation in {seen.seconds:.0f} s, while it holds {seen.mem_bytes / 1e6:.0f} MB. Stopping it frees "
+            "the memory; starting it again is the inverse. Nothing starts it by itself when somebody asks for it."
         ),
         restarted_replicas=declaration.replicas,
     )

@@ -50,7 +50,7 @@ def _replicas(seen: Observation, measured: Sequence[float | None]) -> Finding | 
 
 
 def _limits(seen: Observation) -> Finding | None:
-    assert seen.declaration is not None  # noqa: S101 - checked by the caller
+    assert seen.declaration is not None
     limits, patch, inverse, told = seen.declaration.limits, {}, {}, []
     memory_watts = Bounded(0.0, 0.0, 0.0)
     peak_cores = max((point.cpu_cores for point in seen.points), default=seen.cpu_cores) / seen.replicas

@@ -69,7 +69,8 @@ class Advisor:
             }.items()
         }
         hot = {row["workload"]: row["functions"] for row in self._rows(series_queries.HOTSPOTS, parameters)}
-        observations, taken = [], defaultdict(int)
+        observations = []
+        taken: dict[str, int] = defaultdict(int)
         for row in self._rows(series_queries.WORKLOAD_SPANS, parameters):
             host, seconds = row["host"], covered.get(row["host"], {}).get("covered_seconds") or 0.0
             taken[host] += 1

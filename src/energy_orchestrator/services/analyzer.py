@@ -1,22 +1,24 @@
 """The analyzer: every few seconds it turns the newest windows into energy, and now and then into advice.
 
 `run_once` finds its place from what it has already written, so a restart goes on where it stopped, and does the last
-windows again, so that late rows count (the derived tables replace a row of the same key). The arithmetic is in
-`analyze/`, the advice in `recommend/`; here it is only fetched, joined and stored.
+windows again, so that late rows count (the derived tables replace a row of the same key). Where nothing was sampled
+for a while it steps over the gap. `catch_up` looks for windows of an hour back that arrived after their time: a
+node's spool that was emptied late. The arithmetic is in `analyze/`; `services/advisor.py` asks the strategies.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from energy_orchestrator.analyze.attribution import Attribution, attribute
-from energy_orchestrator.analyze.estimator import NodePowerEstimate, NodeProfile, PowerModel
+from energy_orchestrator.analyze.attribution import Attribution, Floats, Indexes, attribute
+from energy_orchestrator.analyze.estimator import NodeHardware, PowerCurve, PowerModel
 from energy_orchestrator.analyze.node_power import NodePower, ZoneReading, node_power
 from energy_orchestrator.model.units import Tier
 from energy_orchestrator.services import series_queries
@@ -27,7 +29,13 @@ AGAIN = timedelta(seconds=10)
 """Windows that young are worked on again for late rows."""
 AT_ONCE = timedelta(minutes=10)
 """The longest span of one run: bounds the memory when much has piled up."""
+LATEST = timedelta(hours=1)
+"""How far back a first run and `catch_up` look."""
+RESOLUTION = timedelta(milliseconds=1)
+"""Of timestamps: a sample on a window's edge belongs to the earlier window."""
 REST_HISTORY = timedelta(hours=24)
+
+NO_KERNEL = "; no CPU time from the kernel's meter, the process rows stand for it"
 
 NodeKey = tuple[str, str]
 WindowKey = tuple[str, str, datetime]
@@ -58,9 +66,21 @@ class Analyzer:
         """Work on the windows that are over; how many node-windows were written."""
         now = self._clock()
         span = self._span(now)
-        if span is None:
+        return self._work_on(*span, now) if span else 0
+
+    def catch_up(self) -> int:
+        """Work on windows of the last hour whose samples came late; how many node-windows were written."""
+        now = self._clock()
+        last = _floor(now - AGAIN, self._window)
+        parameters = {"start": last - LATEST, "end": last, "window_ms": self._window.total_seconds() * 1000}
+        missed = self._series.query(series_queries.MISSED_WINDOWS, parameters).to_pylist()[0]
+        if not missed["n"]:
             return 0
-        parameters = {"start": span[0], "end": span[1], "window_ms": self._window.total_seconds() * 1000}
+        first = missed["first"] - self._window
+        return self._work_on(first, min(missed["last"], first + AT_ONCE), now)
+
+    def _work_on(self, start: datetime, end: datetime, now: datetime) -> int:
+        parameters = {"start": start, "end": end, "window_ms": self._window.total_seconds() * 1000}
         nodes = self._series.query(series_queries.NODE_WINDOWS, parameters)
         if nodes.num_rows == 0:
             return 0
@@ -74,13 +94,11 @@ class Analyzer:
     def _span(self, now: datetime) -> tuple[datetime, datetime] | None:
         last = _floor(now - SETTLE, self._window)
         done = self._series.query(series_queries.WATERMARK).to_pylist()[0]
-        if done["n"]:
-            first = _floor(done["newest"] - AGAIN, self._window)
-        else:
-            oldest = self._series.query(series_queries.OLDEST_SAMPLE).to_pylist()[0]
-            if not oldest["n"]:
-                return None
-            first = _floor(oldest["oldest"], self._window)
+        first = _floor(done["newest"] - AGAIN, self._window) if done["n"] else last - LATEST
+        waiting = self._series.query(series_queries.OLDEST_SAMPLE, {"start": first}).to_pylist()[0]
+        if not waiting["n"]:
+            return None
+        first = max(first, _floor(waiting["oldest"] - RESOLUTION, self._window))
         return (first, min(last, first + AT_ONCE)) if last > first else None
 
     def _powers(self, nodes: pa.Table, parameters: Mapping[str, Any], now: datetime) -> list[NodePower]:
@@ -96,33 +114,40 @@ class Analyzer:
                     row["covered_seconds"],
                 )
             )
-        profiles = self._profiles()
+        hardware = self._hardware()
         rest = self._rest(now)
+        unknown = (NodeHardware(), self._model.curve(NodeHardware()))
         powers = []
         for row in nodes.to_pylist():
             key = (row["tenant"], row["host"])
-            profile, estimate = profiles.get(key) or self._unknown()
-            threads = profile.cpu_threads or 1
-            load = (row["busy_cpu_seconds"] or 0.0) / max(1e-9, row["covered_seconds"] * threads)
-            powers.append(node_power(readings[*key, row["window_end"]], estimate, load, rest.get(key)))
+            known, curve = hardware.get(key, unknown)
+            busy, threads = row["busy_cpu_seconds"], known.threads or self._model.typical_threads
+            load = (row["seen_cpu_seconds"] if busy is None else busy) / (row["covered_seconds"] * threads)
+            power = node_power(readings[*key, row["window_end"]], curve, load, rest.get(key))
+            powers.append(power if busy is not None else replace(power, source=power.source + NO_KERNEL))
         return powers
 
-    def _unknown(self) -> tuple[NodeProfile, NodePowerEstimate]:
-        profile = NodeProfile()
-        return profile, self._model.estimate(profile)
-
-    def _profiles(self) -> dict[NodeKey, tuple[NodeProfile, NodePowerEstimate]]:
+    def _hardware(self) -> dict[NodeKey, tuple[NodeHardware, PowerCurve]]:
         found = {}
-        for row in self._series.query(series_queries.NODE_PROFILES).to_pylist():
-            profile = NodeProfile(
-                row["cpu_threads"], row["cores"], row["sockets"], row["cpu_mhz"], row["memory_bytes"], row["virtual"]
+        for row in self._series.query(series_queries.NODE_HARDWARE).to_pylist():
+            memory = row["memory_bytes"]
+            known = NodeHardware(
+                threads=row["cpu_threads"],
+                cores=row["cores"],
+                sockets=row["sockets"],
+                mhz=row["cpu_mhz"],
+                memory_gb=memory / 1e9 if memory else None,
+                cpu_model=row["cpu_model"],
+                virtual=row["virtual"],
             )
-            found[row["tenant"], row["host"]] = (profile, self._model.estimate(profile))
+            found[row["tenant"], row["host"]] = (known, self._model.curve(known))
         return found
 
-    def _rest(self, now: datetime) -> dict[NodeKey, float]:
-        rows = self._series.query(series_queries.IDLE_AT_REST, {"start": now - REST_HISTORY}).to_pylist()
-        return {(row["tenant"], row["host"]): row["idle_watts"] for row in rows}
+    def _rest(self, now: datetime) -> dict[NodeKey, dict[Tier, float]]:
+        found: dict[NodeKey, dict[Tier, float]] = defaultdict(dict)
+        for row in self._series.query(series_queries.IDLE_AT_REST, {"start": now - REST_HISTORY}).to_pylist():
+            found[row["tenant"], row["host"]][Tier(row["tier"])] = row["idle_watts"]
+        return found
 
 
 def energy_tables(nodes: pa.Table, powers: list[NodePower], workloads: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -146,24 +171,11 @@ def energy_tables(nodes: pa.Table, powers: list[NodePower], workloads: pa.Table)
     at = np.array([place.get(key, -1) for key in keys], dtype=np.intp)
     workloads = workloads.filter(pa.array(at >= 0))
     at = at[at >= 0]
-    split = attribute(
-        watts * seconds, idle * seconds, _floats(nodes, "busy_cpu_seconds"), at, _floats(workloads, "cpu_seconds")
-    )
+    busy = _floats(nodes, "busy_cpu_seconds")
+    split = attribute(watts * seconds, idle * seconds, busy, at, _floats(workloads, "cpu_seconds"))
+    busy = np.where(np.isnan(busy), _floats(nodes, "seen_cpu_seconds"), busy)
     tiers = [power.tier.value for power in powers]
-    node_table = _node_table(nodes, powers, tiers, seconds, (watts, low, high), split)
-    return node_table, _workload_table(workloads, at, tiers, seconds, (watts, low, high), split)
-
-
-def _node_table(
-    nodes: pa.Table,
-    powers: list[NodePower],
-    tiers: list[str],
-    seconds: np.ndarray,
-    bounds: tuple[np.ndarray, np.ndarray, np.ndarray],
-    split: Attribution,
-) -> pa.Table:
-    watts, low, high = bounds
-    return pa.table(
+    node_table = pa.table(
         {
             "timestamp": nodes["window_end"],
             "tenant": nodes["tenant"],
@@ -176,21 +188,18 @@ def _node_table(
             "idle_joules": split.idle,
             "active_joules": split.active,
             "unattributed_joules": split.unattributed,
-            "busy_cpu_seconds": np.nan_to_num(_floats(nodes, "busy_cpu_seconds")),
+            "busy_cpu_seconds": busy,
             "power_source": [power.source for power in powers],
         }
     )
+    return node_table, _workload_table(workloads, at, powers, seconds, split)
 
 
 def _workload_table(
-    workloads: pa.Table,
-    at: np.ndarray,
-    tiers: list[str],
-    seconds: np.ndarray,
-    bounds: tuple[np.ndarray, np.ndarray, np.ndarray],
-    split: Attribution,
+    workloads: pa.Table, at: Indexes, powers: list[NodePower], seconds: Floats, split: Attribution
 ) -> pa.Table:
-    watts, low, high = bounds
+    low = np.array([power.active_low for power in powers], dtype=np.float64)
+    high = np.array([power.active_high for power in powers], dtype=np.float64)
     return pa.table(
         {
             "timestamp": workloads["window_end"],
@@ -200,17 +209,17 @@ def _workload_table(
             "workload": workloads["workload"],
             "workload_kind": workloads["workload_kind"],
             "replica": workloads["replica"],
-            "tier": [tiers[index] for index in at],
+            "tier": [powers[index].tier.value for index in at],
             "cpu_seconds": _floats(workloads, "cpu_seconds"),
             "mem_bytes": workloads["mem_bytes"],
             "active_joules": split.workload_active,
-            "active_joules_lower": split.workload_active * (low / watts)[at],
-            "active_joules_upper": split.workload_active * (high / watts)[at],
+            "active_joules_lower": split.workload_active * low[at],
+            "active_joules_upper": split.workload_active * high[at],
         }
     )
 
 
-def _floats(table: pa.Table, name: str) -> np.ndarray:
+def _floats(table: pa.Table, name: str) -> Floats:
     return np.asarray(table[name].to_numpy(zero_copy_only=False), dtype=np.float64)
 
 

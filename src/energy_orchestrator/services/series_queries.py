@@ -13,13 +13,41 @@ _WINDOW = (
 _SPAN = "timestamp > {start:DateTime64(3, 'UTC')} AND timestamp <= {end:DateTime64(3, 'UTC')}"
 
 WATERMARK = "SELECT max(timestamp) AS newest, count() AS n FROM node_energy"
-OLDEST_SAMPLE = "SELECT min(timestamp) AS oldest, count() AS n FROM meter_sample WHERE meter = 'kernel'"
+
+OLDEST_SAMPLE = """
+SELECT min(oldest) AS oldest, sum(n) AS n FROM (
+    SELECT min(timestamp) AS oldest, count() AS n FROM meter_sample
+    WHERE meter = 'kernel' AND timestamp > {start:DateTime64(3, 'UTC')}
+    UNION ALL
+    SELECT min(timestamp) AS oldest, count() AS n FROM telemetry_sample WHERE timestamp > {start:DateTime64(3, 'UTC')}
+) WHERE n > 0
+"""
 
 NODE_WINDOWS = f"""
-SELECT tenant, host, {_WINDOW} AS window_end, sum(interval_seconds) AS covered_seconds,
-       sum(busy_cpu_seconds) AS busy_cpu_seconds
-FROM meter_sample FINAL WHERE meter = 'kernel' AND {_SPAN}
-GROUP BY tenant, host, window_end ORDER BY tenant, host, window_end
+SELECT tenant, host, window_end, if(max(by_kernel) > 0, max(by_kernel), max(by_rows)) AS covered_seconds,
+       max(busy) AS busy_cpu_seconds, max(seen) AS seen_cpu_seconds
+FROM (
+    SELECT tenant, host, {_WINDOW} AS window_end, sum(interval_seconds) AS by_kernel, sum(busy_cpu_seconds) AS busy,
+           0.0 AS by_rows, 0.0 AS seen
+    FROM meter_sample FINAL WHERE meter = 'kernel' AND {_SPAN} GROUP BY tenant, host, window_end
+    UNION ALL
+    SELECT tenant, host, window_end, 0.0 AS by_kernel, NULL AS busy,
+           least(max(covered), {{window_ms:Float64}} / 1000) AS by_rows, sum(cpu) AS seen
+    FROM (
+        SELECT tenant, host, {_WINDOW} AS window_end, sum(interval_seconds) AS covered, sum(cpu_seconds) AS cpu
+        FROM telemetry_sample FINAL WHERE {_SPAN} GROUP BY tenant, host, window_end, pid, process_started_ms
+    ) GROUP BY tenant, host, window_end
+)
+GROUP BY tenant, host, window_end HAVING covered_seconds > 0 ORDER BY tenant, host, window_end
+"""
+
+MISSED_WINDOWS = f"""
+SELECT min(window_end) AS first, max(window_end) AS last, count() AS n FROM (
+    SELECT DISTINCT tenant, host, {_WINDOW} AS window_end FROM meter_sample WHERE meter = 'kernel' AND {_SPAN}
+) AS arrived LEFT ANTI JOIN (
+    SELECT tenant, host, timestamp AS window_end FROM node_energy
+    WHERE timestamp > {{start:DateTime64(3, 'UTC')}}
+) AS done USING (tenant, host, window_end)
 """
 
 METER_WINDOWS = f"""
@@ -48,10 +76,11 @@ FROM node_energy WHERE timestamp > {start:DateTime64(3, 'UTC')} AND tier != 'mod
 GROUP BY tenant, host, tier HAVING n >= 60
 """
 
-NODE_PROFILES = """
+NODE_HARDWARE = """
 SELECT tenant, host, argMax(cpu_threads, timestamp) AS cpu_threads, argMax(cores, timestamp) AS cores,
        argMax(sockets, timestamp) AS sockets, argMax(cpu_mhz, timestamp) AS cpu_mhz,
-       argMax(memory_bytes, timestamp) AS memory_bytes, argMax(virtual, timestamp) AS virtual
+       argMax(memory_bytes, timestamp) AS memory_bytes, argMax(virtual, timestamp) AS virtual,
+       argMax(cpu_model, timestamp) AS cpu_model
 FROM inventory WHERE scope = 'node' GROUP BY tenant, host
 """
 
@@ -78,7 +107,7 @@ SELECT host, workload, any(workload_kind) AS workload_kind, uniqExactIf(replica,
        sum(active_joules) AS active_joules, sum(active_joules_lower) AS active_joules_lower,
        sum(active_joules_upper) AS active_joules_upper, sum(cpu_seconds) AS cpu_seconds, any(tier) AS tier
 FROM workload_energy FINAL WHERE tenant = {{tenant:String}} AND {_SPAN}
-GROUP BY host, workload ORDER BY active_joules DESC
+GROUP BY host, workload ORDER BY sum(active_joules) DESC
 """
 
 WORKLOAD_MEMORY = f"""
@@ -117,7 +146,7 @@ FROM profile_sample WHERE tenant = {{tenant:String}} AND {_SPAN} AND length(stac
 STACKS = f"""
 SELECT stack, sum(sample_count) AS samples FROM profile_sample FINAL
 WHERE tenant = {{tenant:String}} AND workload = {{workload:String}} AND {_SPAN}
-GROUP BY stack ORDER BY samples DESC LIMIT 20000
+GROUP BY stack ORDER BY sum(sample_count) DESC LIMIT 20000
 """
 
 REPLICA_ENERGY = f"""
@@ -164,5 +193,5 @@ FROM node_energy FINAL WHERE tenant = {tenant:String} GROUP BY tenant, host, tie
 WORKLOAD_TOTALS = """
 SELECT host, workload, tier, sum(active_joules) AS active_joules
 FROM workload_energy FINAL WHERE tenant = {tenant:String} GROUP BY host, workload, tier
-ORDER BY active_joules DESC LIMIT 1000
+ORDER BY sum(active_joules) DESC LIMIT 1000
 """
