@@ -59,8 +59,8 @@ class Settings(BaseSettings):
     window_seconds: float = Field(5.0, gt=0, le=3600, description="Width of an attribution window.")
     agent_enabled: bool = Field(True, description="Start the agent on this machine.")
     agent_binary: Path | None = Field(None, description="The agent; default: found beside the package or on PATH.")
-    agent_interval_seconds: float = Field(1.0, gt=0, le=60, description="How often the agent samples.")
-    agent_profile_hz: int = Field(49, ge=0, le=999, description="Stack samples a second for each CPU; 0 is none.")
+    agent_interval_seconds: float = Field(2.0, ge=0.5, le=60, description="How often the agent samples.")
+    agent_profile_hz: int = Field(19, ge=0, le=99, description="Stack samples a second for each CPU; 0 is none.")
 
     electricity_price_per_kwh: float | None = Field(None, ge=0, description="Money is shown only when this is set.")
     currency: str = Field("EUR", pattern=r"^[A-Z]{3}$", description="ISO 4217 code of the price.")

@@ -21,8 +21,8 @@ from pathlib import Path
 import httpx
 
 from energy_orchestrator.config import Settings, unknown_environment
+from energy_orchestrator.services.agent_binary import AGENT_NAME, find_agent
 
-AGENT_NAME = "eo-agent"
 PROC = Path("/proc")
 SYS = Path("/sys")
 
@@ -55,15 +55,6 @@ def examine(settings: Settings) -> list[Check]:
         _python, _nats, _series, _records, _agent, _port, _data_dir, _perf, _cgroup, _rapl, _environment,
     ]  # fmt: skip
     return [check(settings) for check in checks]
-
-
-def find_agent(settings: Settings) -> Path | None:
-    """The agent: where the settings say, on PATH, or built in the checkout."""
-    if settings.agent_binary is not None:
-        return settings.agent_binary if os.access(settings.agent_binary, os.X_OK) else None
-    on_path = shutil.which(AGENT_NAME)
-    built = Path.cwd() / "agent" / "target" / "release" / AGENT_NAME
-    return Path(on_path) if on_path else built if os.access(built, os.X_OK) else None
 
 
 def _python(_settings: Settings) -> Check:
@@ -111,7 +102,7 @@ def _records(settings: Settings) -> Check:
 
 
 def _agent(settings: Settings) -> Check:
-    found = find_agent(settings)
+    found = find_agent(settings.agent_binary)
     if found is not None:
         return Check("Agent", Verdict.OK, str(found))
     where = settings.agent_binary or AGENT_NAME

@@ -226,9 +226,12 @@ class NatsBus:
         )
 
     async def _ensure_stream(self, config: StreamConfig) -> None:
+        """Ask first: creating a stream that exists reserves its space a second time, which may not be there."""
         try:
+            await self._jetstream.stream_info(str(config.name))
+        except nats.js.errors.NotFoundError:
             await self._jetstream.add_stream(config)
-        except nats.js.errors.BadRequestError:
+        else:
             await self._jetstream.update_stream(config)
 
 

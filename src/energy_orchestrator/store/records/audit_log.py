@@ -56,8 +56,11 @@ def entries(connection: Connection) -> Iterator[AuditRecord]:
 def page(connection: Connection, tenant: str, after: int, limit: int) -> list[AuditRecord]:
     """A tenant's entries after a sequence; with `after` negative the newest ones."""
     if after < 0:
-        query = "SELECT * FROM (SELECT * FROM audit_entry WHERE tenant = %s ORDER BY sequence DESC LIMIT %s) x ORDER BY sequence"
-        rows = connection.execute(query, (tenant, limit)).fetchall()
+        rows = connection.execute(
+            "SELECT * FROM (SELECT * FROM audit_entry WHERE tenant = %s ORDER BY sequence DESC LIMIT %s) newest"
+            " ORDER BY sequence",
+            (tenant, limit),
+        ).fetchall()
     else:
         rows = connection.execute(
             "SELECT * FROM audit_entry WHERE tenant = %s AND sequence > %s ORDER BY sequence LIMIT %s",

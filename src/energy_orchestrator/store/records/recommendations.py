@@ -118,7 +118,8 @@ def expire(connection: Connection, now: datetime) -> list[Recommendation]:
 def listed(connection: Connection, tenant: str, statuses: Sequence[str] = LIVE) -> list[Recommendation]:
     """Best first."""
     rows = connection.execute(
-        "SELECT * FROM recommendation WHERE tenant = %s AND status = ANY(%s) ORDER BY rank_score DESC, created_at LIMIT 1000",
+        "SELECT * FROM recommendation WHERE tenant = %s AND status = ANY(%s)"
+        " ORDER BY rank_score DESC, created_at LIMIT 1000",
         (tenant, list(statuses)),
     ).fetchall()
     return [_from_row(row) for row in rows]

@@ -46,6 +46,8 @@ _STARTUP = {
 }
 _SESSION = {
     "max_threads": 2,
+    # `sum(x) AS x` means the column inside, as in every other SQL.
+    "prefer_column_name_to_alias": 1,
     "max_insert_threads": 1,
     "max_memory_usage": 600 * _MIB,
     "max_bytes_before_external_group_by": 200 * _MIB,

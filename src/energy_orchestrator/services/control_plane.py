@@ -1,0 +1,221 @@
+"""Implements the port of the API on the stores and services of this process.
+
+Reads of series are in `series_views`; what changes something goes to the orchestrator. Thread-safe: each call takes
+its own connection, and the series store serialises statements itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from energy_orchestrator.api.control_plane import (
+    AuditEntryView,
+    AuditVerification,
+    FlameNode,
+    NodeView,
+    PauseView,
+    PowerPoint,
+    Readiness,
+    RecommendationView,
+    RolloutView,
+    WorkloadView,
+)
+from energy_orchestrator.audit import chain
+from energy_orchestrator.errors import NotFoundError
+from energy_orchestrator.model.audit_record import Head
+from energy_orchestrator.model.recommendation import Recommendation, RecommendationStatus
+from energy_orchestrator.model.workload import Declaration
+from energy_orchestrator.services import run_import, views
+from energy_orchestrator.services.orchestrator import Orchestrator
+from energy_orchestrator.services.series_views import SeriesViews
+from energy_orchestrator.store.records import audit_log, pauses, recommendations, rollouts
+from energy_orchestrator.store.records.database import Connection, Database
+
+ALL_STATUSES = tuple(status.value for status in RecommendationStatus)
+
+
+class EmbeddedControlPlane:
+    """Implements `api.control_plane.ControlPlane`."""
+
+    def __init__(
+        self,
+        database: Database,
+        series: SeriesViews,
+        orchestrator: Orchestrator,
+        declaration_of: Callable[[str, str], Declaration],
+        parts: Callable[[], Mapping[str, str]],
+        registry: CollectorRegistry,
+        audit_head_file: Path,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._series = series
+        self._orchestrator = orchestrator
+        self._declaration_of = declaration_of
+        self._parts = parts
+        self._registry = registry
+        self._audit_head_file = audit_head_file
+        self._clock = clock
+
+    def readiness(self) -> Readiness:
+        """All parts must say ok."""
+        parts = dict(self._parts())
+        return Readiness(ready=all(state.startswith("ok") for state in parts.values()), parts=parts)
+
+    def nodes(self, tenant: str) -> list[NodeView]:
+        """As the port says."""
+        return self._series.nodes(tenant, self._clock())
+
+    def node_power(self, tenant: str, host: str, minutes: float) -> list[PowerPoint]:
+        """As the port says."""
+        return self._series.node_power(tenant, host, self._since(minutes), self._clock())
+
+    def workloads(self, tenant: str, minutes: float, limit: int) -> list[WorkloadView]:
+        """As the port says."""
+        return self._series.workloads(tenant, self._since(minutes), self._clock(), limit)
+
+    def flame_graph(self, tenant: str, workload: str, minutes: float) -> FlameNode:
+        """As the port says."""
+        return self._series.flame_graph(tenant, workload, self._since(minutes), self._clock())
+
+    def recommendations(self, tenant: str, *, all_statuses: bool = False) -> list[RecommendationView]:
+        """As the port says."""
+        with self._database.transaction() as connection:
+            found = recommendations.listed(connection, tenant, ALL_STATUSES if all_statuses else recommendations.LIVE)
+            return [self._view(connection, it) for it in found]
+
+    def recommendation(self, tenant: str, recommendation_id: str) -> RecommendationView:
+        """As the port says."""
+        with self._database.transaction() as connection:
+            return self._view(connection, recommendations.get(connection, tenant, recommendation_id))
+
+    def approve(self, tenant: str, recommendation_id: str, actor: str) -> RecommendationView:
+        """As the port says."""
+        return self._viewed(self._orchestrator.approve(tenant, recommendation_id, actor))
+
+    def refuse(self, tenant: str, recommendation_id: str, actor: str, reason: str) -> RecommendationView:
+        """As the port says."""
+        return self._viewed(self._orchestrator.refuse(tenant, recommendation_id, actor, reason))
+
+    def propose(
+        self, tenant: str, workload: str, environment: dict[str, str], replicas: int | None, actor: str, reason: str
+    ) -> RecommendationView:
+        """As the port says."""
+        key = workload if "/" in workload else f"declared/{workload}"
+        spend = self._series.spend_j_per_day(tenant, key, self._since(5), self._clock())
+        made = self._orchestrator.propose(tenant, key, environment, replicas, actor, reason, spend)
+        return self._viewed(made)
+
+    def rollouts(self, tenant: str) -> list[RolloutView]:
+        """As the port says."""
+        with self._database.transaction() as connection:
+            return [self._rollout_view(connection, it.tenant, it.id) for it in rollouts.listed(connection, tenant)]
+
+    def rollout(self, tenant: str, rollout_id: str) -> RolloutView:
+        """As the port says."""
+        with self._database.transaction() as connection:
+            return self._rollout_view(connection, tenant, rollout_id)
+
+    def pauses(self, tenant: str, *, active_only: bool = False) -> list[PauseView]:
+        """As the port says."""
+        with self._database.transaction() as connection:
+            return [views.pause_view(it) for it in pauses.listed(connection, tenant, active_only=active_only)]
+
+    def pause(self, tenant: str, actor: str, reason: str) -> PauseView:
+        """As the port says."""
+        return views.pause_view(self._orchestrator.pause(tenant, actor, reason))
+
+    def resume(self, tenant: str, actor: str) -> list[PauseView]:
+        """As the port says."""
+        return [views.pause_view(it) for it in self._orchestrator.resume(tenant, actor)]
+
+    def audit(self, tenant: str, after: int, limit: int) -> list[AuditEntryView]:
+        """As the port says."""
+        with self._database.transaction() as connection:
+            return [views.audit_view(it) for it in audit_log.page(connection, tenant, after, limit)]
+
+    def verify_audit(self) -> AuditVerification:
+        """Walk the log and compare its end with the head in the database and the head file."""
+        with self._database.transaction() as connection:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            heads = {"database": audit_log.head(connection)}
+            kept = read_head_file(self._audit_head_file)
+            found = chain.verify(audit_log.entries(connection), heads)
+            if found.ok and kept is not None:
+                found = _older_head(connection, kept, found)
+        if found.ok:
+            write_head_file(self._audit_head_file, Head(found.entries, found.head))
+        return AuditVerification(
+            ok=found.ok,
+            entries=found.entries,
+            head=found.head,
+            first_bad_sequence=found.first_bad_sequence,
+            message=found.message,
+        )
+
+    def import_runs(self, tenant: str, name: str, text: str, *, dry_run: bool) -> dict[str, Any]:
+        """As the port says."""
+        return run_import.import_runs(self._database, tenant, name, text, self._clock(), dry_run=dry_run)
+
+    def prometheus_metrics(self) -> bytes:
+        """As the port says."""
+        return generate_latest(self._registry)
+
+    def _since(self, minutes: float) -> datetime:
+        return self._clock() - timedelta(minutes=minutes)
+
+    def _viewed(self, it: Recommendation) -> RecommendationView:
+        with self._database.transaction() as connection:
+            return self._view(connection, it)
+
+    def _view(self, connection: Connection, it: Recommendation) -> RecommendationView:
+        try:
+            declaration = self._declaration_of(it.target.tenant, it.target.workload)
+        except NotFoundError:
+            declaration = None
+        tenant = it.target.tenant
+        decision = recommendations.last_decision(connection, tenant, it.id)
+        return views.recommendation_view(
+            it, declaration, decision, rollouts.of_recommendation(connection, tenant, it.id)
+        )
+
+    @staticmethod
+    def _rollout_view(connection: Connection, tenant: str, rollout_id: str) -> RolloutView:
+        return views.rollout_view(
+            rollouts.get(connection, tenant, rollout_id),
+            rollouts.events(connection, tenant, rollout_id),
+            rollouts.last_analysis(connection, tenant, rollout_id),
+            rollouts.savings(connection, tenant, rollout_id),
+        )
+
+
+def read_head_file(path: Path) -> Head | None:
+    """The head kept outside the database; None when there is none yet."""
+    try:
+        sequence, digest = path.read_text(encoding="ascii").split()
+        return Head(int(sequence), digest)
+    except (OSError, ValueError):
+        return None
+
+
+def write_head_file(path: Path, head: Head) -> None:
+    """Replace the file in one step."""
+    temporary = path.with_suffix(".new")
+    temporary.write_text(f"{head.sequence} {head.hash}\n", encoding="ascii")
+    temporary.replace(path)
+
+
+def _older_head(connection: Connection, kept: Head, found: chain.Verification) -> chain.Verification:
+    """The head file is older than the log: the entry it names must still be there as it was."""
+    if kept.sequence == 0:
+        return found
+    row = connection.execute("SELECT hash FROM audit_entry WHERE sequence = %s", (kept.sequence,)).fetchone()
+    if row is not None and row["hash"] == kept.hash:
+        return found
+    message = f"entry {kept.sequence} is not the one the head file knows"
+    return chain.Verification(False, found.entries, found.head, min(kept.sequence, found.entries + 1), message)

@@ -1,0 +1,50 @@
+"""Prometheus metrics of energy: counters per node and part, and per workload, each with its tier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from energy_orchestrator.services import series_queries
+from energy_orchestrator.services.measurements import Series
+
+
+class EnergyMetrics(Collector):
+    """Reads the totals at each scrape. Windows older than the tables' retention drop out: a counter reset."""
+
+    def __init__(self, series: Series, tenants: list[str]) -> None:
+        self._series = series
+        self._tenants = tenants
+
+    def collect(self) -> Iterator[Metric]:
+        """As prometheus_client asks."""
+        node = CounterMetricFamily(
+            "eo_node_energy_joules",
+            "Energy of a node by part: idle, active, unattributed. The parts add up to the node.",
+            labels=["tenant", "host", "tier", "part"],
+        )
+        workload = CounterMetricFamily(
+            "eo_workload_active_energy_joules",
+            "Active energy of a workload.",
+            labels=["tenant", "host", "workload", "tier"],
+        )
+        for tenant in self._tenants:
+            for row in self._rows(series_queries.ENERGY_TOTALS, tenant):
+                for part in ("idle", "active", "unattributed"):
+                    node.add_metric([tenant, row["host"], row["tier"], part], row[f"{part}_joules"])
+            for row in self._rows(series_queries.WORKLOAD_TOTALS, tenant):
+                workload.add_metric([tenant, row["host"], row["workload"], row["tier"]], row["active_joules"])
+        yield node
+        yield workload
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing is read when the collector is registered."""
+        yield CounterMetricFamily("eo_node_energy_joules", "")
+        yield CounterMetricFamily("eo_workload_active_energy_joules", "")
+
+    def _rows(self, sql: str, tenant: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._series.query(sql, {"tenant": tenant}).to_pylist()
+        return rows

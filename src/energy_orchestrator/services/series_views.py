@@ -1,0 +1,167 @@
+"""The views that come from series: nodes, power over time, workloads, flame graphs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from energy_orchestrator.analyze.function_energy import flame_tree
+from energy_orchestrator.analyze.operations import joules_per_operation
+from energy_orchestrator.api.control_plane import BoundedView, FlameNode, NodeView, PowerPoint, WorkloadView
+from energy_orchestrator.errors import NotFoundError
+from energy_orchestrator.model.units import SECONDS_PER_DAY, Bounded
+from energy_orchestrator.model.workload import Declaration
+from energy_orchestrator.services import series_queries
+from energy_orchestrator.services.measurements import Series
+from energy_orchestrator.services.views import bounded, flame_view
+
+NOW_SPAN = timedelta(seconds=60)
+"""The newest window must be this young to be shown as `now`."""
+EPOCH_YEAR = 1970
+
+Row = dict[str, Any]
+
+
+class SeriesViews:
+    """Reads only. `declaration_of` adds labels and replicas of declared workloads."""
+
+    def __init__(self, series: Series, declaration_of: Callable[[str, str], Declaration]) -> None:
+        self._series = series
+        self._declaration_of = declaration_of
+
+    def nodes(self, tenant: str, now: datetime) -> list[NodeView]:
+        """Every node of the tenant with its newest window."""
+        return [self._node(tenant, row, now) for row in self._rows(series_queries.NODES, {"tenant": tenant})]
+
+    def node_power(self, tenant: str, host: str, start: datetime, end: datetime) -> list[PowerPoint]:
+        """One point per window."""
+        parameters = {"tenant": tenant, "host": host, "start": start, "end": end}
+        return [_point(row) for row in self._rows(series_queries.NODE_ENERGY, parameters)]
+
+    def workloads(self, tenant: str, start: datetime, end: datetime, limit: int) -> list[WorkloadView]:
+        """By active energy, most first; declared workloads are never cut off."""
+        parameters = {"tenant": tenant, "start": start, "end": end}
+        covered = {
+            row["host"]: row["covered_seconds"] for row in self._rows(series_queries.COVERED_SECONDS, parameters)
+        }
+        joined = {
+            name: {(row["host"], row["workload"]): row for row in self._rows(query, parameters)}
+            for name, query in {
+                "operations": series_queries.OPERATION_SPANS,
+                "memory": series_queries.WORKLOAD_MEMORY,
+                "inventory": series_queries.INVENTORY_SPANS,
+            }.items()
+        }
+        hot = {row["workload"]: row["functions"] for row in self._rows(series_queries.HOTSPOTS, parameters)}
+        found = []
+        for place, row in enumerate(self._rows(series_queries.WORKLOAD_SPANS, parameters)):
+            if place >= limit and row["workload_kind"] != "declared":
+                continue
+            parts = {name: rows.get((row["host"], row["workload"]), {}) for name, rows in joined.items()}
+            found.append(self._workload(tenant, row, parts, covered.get(row["host"]) or 0.0, hot))
+        return found
+
+    def flame_graph(self, tenant: str, workload: str, start: datetime, end: datetime) -> FlameNode:
+        """Energy by stack; an empty tree where the workload was not profiled."""
+        parameters = {"tenant": tenant, "workload": workload, "start": start, "end": end}
+        joules = sum(
+            row["active_joules"]
+            for row in self._rows(series_queries.WORKLOAD_SPANS, parameters)
+            if row["workload"] == workload
+        )
+        stacks = ((row["stack"], row["samples"]) for row in self._rows(series_queries.STACKS, parameters))
+        return flame_view(flame_tree(workload, stacks, joules))
+
+    def spend_j_per_day(self, tenant: str, workload: str, start: datetime, end: datetime) -> float:
+        """What a workload spends at its present rate; 0 where nothing is known of it."""
+        parameters = {"tenant": tenant, "start": start, "end": end}
+        covered = {
+            row["host"]: row["covered_seconds"] for row in self._rows(series_queries.COVERED_SECONDS, parameters)
+        }
+        return math.fsum(
+            row["active_joules"] / covered[row["host"]] * SECONDS_PER_DAY
+            for row in self._rows(series_queries.WORKLOAD_SPANS, parameters)
+            if row["workload"] == workload and covered.get(row["host"])
+        )
+
+    def _node(self, tenant: str, row: Row, now: datetime) -> NodeView:
+        parameters = {"tenant": tenant, "host": row["host"], "start": now - NOW_SPAN, "end": now}
+        energy = self._rows(series_queries.NODE_ENERGY, parameters)
+        newest = energy[-1] if energy else None
+        point = _point(newest) if newest else None
+        seen = row["last_seen"]
+        return NodeView(
+            tenant=tenant,
+            host=row["host"],
+            tier=newest["tier"] if newest else None,
+            power_source=newest["power_source"] if newest else None,
+            node_watts=_watts(point) if point else None,
+            idle_watts=point.idle_watts if point else None,
+            active_watts=point.active_watts if point else None,
+            unattributed_watts=point.unattributed_watts if point else None,
+            cpu_model=row["cpu_model"],
+            cpu_threads=row["cpu_threads"],
+            memory_bytes=row["memory_bytes"],
+            virtual=row["virtual"],
+            capabilities=row["capabilities"],
+            missing=row["missing"],
+            last_seen=seen if seen is not None and seen.year > EPOCH_YEAR else None,
+        )
+
+    def _workload(
+        self, tenant: str, row: Row, parts: Mapping[str, Row], seconds: float, hot: Mapping[str, list[str]]
+    ) -> WorkloadView:
+        operations, declaration = parts["operations"], self._declaration(tenant, row["workload"])
+        joules = Bounded(row["active_joules"], row["active_joules_lower"], row["active_joules_upper"])
+        done, over = operations.get("operations"), operations.get("covered_seconds") or 0.0
+        per_operation = joules_per_operation(joules, seconds, done, over)
+        return WorkloadView(
+            tenant=tenant,
+            host=row["host"],
+            workload=row["workload"],
+            workload_kind=row["workload_kind"],
+            replicas=declaration.replicas if declaration else None,
+            active_watts=bounded(joules.scaled(1 / seconds)) if seconds > 0 else None,
+            tier=row["tier"],
+            cpu_cores=row["cpu_seconds"] / seconds if seconds > 0 else 0.0,
+            mem_bytes=int(parts["memory"].get("mem_bytes") or 0),
+            operations_per_second=done / over if done is not None and over > 0 else None,
+            operation=operations.get("operation"),
+            joules_per_operation=bounded(per_operation.value),
+            joules_per_operation_reason=per_operation.reason,
+            latency_p95_seconds=operations.get("latency_p95_seconds"),
+            language=parts["inventory"].get("language"),
+            image=parts["inventory"].get("image"),
+            hotspot_functions=list(hot.get(row["workload"], [])),
+            profiled=row["workload"] in hot,
+            labels=dict(declaration.labels) if declaration else {},
+        )
+
+    def _declaration(self, tenant: str, workload: str) -> Declaration | None:
+        try:
+            return self._declaration_of(tenant, workload)
+        except NotFoundError:
+            return None
+
+    def _rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
+        rows: list[Row] = self._series.query(sql, parameters).to_pylist()
+        return rows
+
+
+def _point(row: Row) -> PowerPoint:
+    seconds = row["window_seconds"]
+    return PowerPoint(
+        timestamp=row["timestamp"].astimezone(UTC),
+        node_watts=row["node_joules"] / seconds,
+        node_watts_lower=row["node_joules_lower"] / seconds,
+        node_watts_upper=row["node_joules_upper"] / seconds,
+        idle_watts=row["idle_joules"] / seconds,
+        active_watts=row["active_joules"] / seconds,
+        unattributed_watts=row["unattributed_joules"] / seconds,
+    )
+
+
+def _watts(point: PowerPoint) -> BoundedView:
+    return BoundedView(value=point.node_watts, lower=point.node_watts_lower, upper=point.node_watts_upper)
