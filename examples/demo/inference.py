@@ -1,7 +1,6 @@
 """An inference server: a small neural network behind HTTP, batching as its two knobs allow.
 
-Requests wait in one queue. A worker thread takes up to BATCH_MAX of them, after waiting up to BATCH_WAIT_MS for
-the batch to fill, and multiplies them through the network together. With a batch of one each request reads all
+Requests wait in one queue. A worker thread collects for BATCH_WINDOW_MS, takes up to BATCH_MAX of them and multiplies them through the network together. With a batch of one each request reads all
 weights from memory (matrix x vector); with sixteen, one read serves sixteen (matrix x matrix).
 """
 
@@ -21,7 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, ge
 
 WIDTH, LAYERS = 2048, 4
 BATCH_MAX = int(os.environ.get("BATCH_MAX", "1"))
-BATCH_WAIT_SECONDS = float(os.environ.get("BATCH_WAIT_MS", "0")) / 1000
+BATCH_WINDOW_SECONDS = float(os.environ.get("BATCH_WINDOW_MS", "0")) / 1000
 PORT = int(os.environ["PORT"])
 
 REQUESTS = Counter("inference_requests_total", "Requests answered")
@@ -54,16 +53,12 @@ class Network:
 
 
 def take_batch(waiting: queue.Queue[Job]) -> list[Job]:
-    """The first waiting request and those that may join it."""
+    """The first waiting request and those that came by the end of the window."""
     jobs = [waiting.get()]
-    deadline = time.monotonic() + BATCH_WAIT_SECONDS
-    while len(jobs) < BATCH_MAX:
-        try:
-            jobs.append(waiting.get(timeout=max(0.0, deadline - time.monotonic())))
-        except queue.Empty:
-            break
-    if BATCH_WAIT_SECONDS and len(jobs) == BATCH_MAX == 1:
-        time.sleep(max(0.0, deadline - time.monotonic()))
+    if BATCH_WINDOW_SECONDS:
+        time.sleep(BATCH_WINDOW_SECONDS)
+    while len(jobs) < BATCH_MAX and not waiting.empty():
+        jobs.append(waiting.get())
     return jobs
 
 
