@@ -5,7 +5,7 @@ machine; else RAPL packages and DRAM are summed (`core` and `uncore` lie inside 
 counters beat gauges. Among tiers the best wins: wall, bmc, on_die. At tier on_die the CPU's meter and the
 accelerators' (NVML) see different silicon and are summed; at the other tiers one meter sees the whole node.
 
-With a meter, idle is the lowest power that the same meter has shown (`at_rest_watts`), corrected for the little work
+With a meter, idle is the lowest power that the same meter has shown (`at_rest`), corrected for the little work
 there was even then; before there is such a history it is the model's share. `analyze/attribution.py` splits the rest.
 """
 
@@ -24,8 +24,6 @@ TIER_BOUNDS = {Tier.WALL: (0.98, 1.02), Tier.BMC: (0.90, 1.10), Tier.ON_DIE: (0.
 """Whole node as factors of the reading, until a better meter calibrates it; sources in docs/accuracy.md."""
 WHOLE = ("psys", "node")
 ACCELERATORS = frozenset({"nvml"})
-REST_LOAD = 0.05
-"""Assumed load of the quietest windows in a history: daemons and the agent itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +89,16 @@ def _meter_watts(zones: Mapping[str, float]) -> tuple[float, str]:
 
 
 def node_power(
-    readings: Iterable[ZoneReading], curve: PowerCurve, load: float, at_rest_watts: Mapping[Tier, float] | None = None
+    readings: Iterable[ZoneReading],
+    curve: PowerCurve,
+    load: float,
+    at_rest: Mapping[Tier, tuple[float, float]] | None = None,
 ) -> NodePower:
     """The best power for one window.
 
     Args:
         load: busy CPU time as a share of all CPU time, 0 to 1.
-        at_rest_watts: lowest power seen by a meter of each tier, where there is a history.
+        at_rest: lowest watts seen by a meter of each tier and the load then, where there is a history.
     """
     active, low, high = (float(part[0]) for part in curve.active(np.array([load])))
     modelled = Bounded(curve.idle.value + active, curve.idle.lower + low, curve.idle.upper + high)
@@ -107,11 +108,11 @@ def node_power(
         return NodePower(modelled, curve.idle.value, Tier.MODEL, f"model: {curve.reason}", *bounds)
     watts, tier, source = measured
     below, above = TIER_BOUNDS[tier]
-    lowest = (at_rest_watts or {}).get(tier)
+    lowest = (at_rest or {}).get(tier)
     if lowest is None:
         idle = watts * curve.idle.value / modelled.value
         source += "; idle by the model's share, no rest seen yet"
     else:
-        quiet = float(curve.active(np.array([REST_LOAD]))[0][0])
-        idle = lowest * curve.idle.value / (curve.idle.value + quiet)
+        quiet = float(curve.active(np.array([lowest[1]]))[0][0])
+        idle = lowest[0] * curve.idle.value / (curve.idle.value + quiet)
     return NodePower(Bounded(watts, watts * below, watts * above), min(idle, watts), tier, source, below, above)

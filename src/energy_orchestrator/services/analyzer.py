@@ -94,11 +94,14 @@ class Analyzer:
     def _span(self, now: datetime) -> tuple[datetime, datetime] | None:
         last = _floor(now - SETTLE, self._window)
         done = self._series.query(series_queries.WATERMARK).to_pylist()[0]
-        first = _floor(done["newest"] - AGAIN, self._window) if done["n"] else last - LATEST
-        waiting = self._series.query(series_queries.OLDEST_SAMPLE, {"start": first}).to_pylist()[0]
-        if not waiting["n"]:
+        newest = done["newest"] if done["n"] else last - LATEST
+        waiting = self._series.query(series_queries.OLDEST_SAMPLE, {"start": newest}).to_pylist()[0]
+        first = _floor(newest - AGAIN, self._window)
+        if waiting["n"]:
+            after = _floor(waiting["oldest"] - RESOLUTION, self._window)
+            first = after if after - newest > AGAIN or not done["n"] else first
+        elif not done["n"] or last - newest > AGAIN:
             return None
-        first = max(first, _floor(waiting["oldest"] - RESOLUTION, self._window))
         return (first, min(last, first + AT_ONCE)) if last > first else None
 
     def _powers(self, nodes: pa.Table, parameters: Mapping[str, Any], now: datetime) -> list[NodePower]:
@@ -123,7 +126,8 @@ class Analyzer:
             known, curve = hardware.get(key, unknown)
             busy, threads = row["busy_cpu_seconds"], known.threads or self._model.typical_threads
             load = (row["seen_cpu_seconds"] if busy is None else busy) / (row["covered_seconds"] * threads)
-            power = node_power(readings[*key, row["window_end"]], curve, load, rest.get(key))
+            at_rest = {tier: (watts, cores / threads) for tier, (watts, cores) in rest[key].items()}
+            power = node_power(readings[*key, row["window_end"]], curve, load, at_rest)
             powers.append(power if busy is not None else replace(power, source=power.source + NO_KERNEL))
         return powers
 
@@ -143,10 +147,11 @@ class Analyzer:
             found[row["tenant"], row["host"]] = (known, self._model.curve(known))
         return found
 
-    def _rest(self, now: datetime) -> dict[NodeKey, dict[Tier, float]]:
-        found: dict[NodeKey, dict[Tier, float]] = defaultdict(dict)
+    def _rest(self, now: datetime) -> dict[NodeKey, dict[Tier, tuple[float, float]]]:
+        """Lowest watts of each node by tier, and the busy cores at its quietest."""
+        found: dict[NodeKey, dict[Tier, tuple[float, float]]] = defaultdict(dict)
         for row in self._series.query(series_queries.IDLE_AT_REST, {"start": now - REST_HISTORY}).to_pylist():
-            found[row["tenant"], row["host"]][Tier(row["tier"])] = row["idle_watts"]
+            found[row["tenant"], row["host"]][Tier(row["tier"])] = (row["idle_watts"], row["busy_cores"])
         return found
 
 

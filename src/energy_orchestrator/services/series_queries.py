@@ -71,7 +71,8 @@ GROUP BY tenant, host, window_end, workload, replica
 """
 
 IDLE_AT_REST = """
-SELECT tenant, host, tier, quantile(0.02)(node_joules / window_seconds) AS idle_watts, count() AS n
+SELECT tenant, host, tier, quantile(0.02)(node_joules / window_seconds) AS idle_watts,
+       quantile(0.02)(busy_cpu_seconds / window_seconds) AS busy_cores, count() AS n
 FROM node_energy WHERE timestamp > {start:DateTime64(3, 'UTC')} AND tier != 'model' AND window_seconds > 0
 GROUP BY tenant, host, tier HAVING n >= 60
 """

@@ -1,0 +1,189 @@
+"""The analyzer on a real series store: windows become energy that adds up, whatever comes late or twice."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from energy_orchestrator.analyze.estimator import default_model
+from energy_orchestrator.model.wire import Kind
+from energy_orchestrator.services.analyzer import Analyzer
+
+from .world import START, Clock, World
+
+NODES = "SELECT * FROM node_energy FINAL ORDER BY tenant, host, timestamp"
+WORKLOADS = "SELECT * FROM workload_energy FINAL ORDER BY tenant, host, timestamp, workload"
+LOAD = {"declared/inference": 0.6, "declared/poller": 0.9}
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def analyzer(world: World, clock: Clock) -> Analyzer:
+    return Analyzer(world.store, default_model(), 5.0, clock)
+
+
+def test_a_node_without_a_meter_is_estimated_and_its_energy_adds_up(
+    world: World, clock: Clock, analyzer: Analyzer
+) -> None:
+    world.add(Kind.INVENTORY, 0)
+    world.steady(10, LOAD, busy=1.8)
+    world.put()
+    clock.second = 13
+    assert analyzer.run_once() == 2
+    nodes, workloads = world.query(NODES), world.query(WORKLOADS)
+    assert [row["timestamp"] for row in nodes] == [START + timedelta(seconds=5), START + timedelta(seconds=10)]
+    for node in nodes:
+        active = [row["active_joules"] for row in workloads if row["timestamp"] == node["timestamp"]]
+        assert sum(active) == pytest.approx(node["active_joules"])
+        whole = node["idle_joules"] + node["active_joules"] + node["unattributed_joules"]
+        assert whole == pytest.approx(node["node_joules"], rel=1e-9)
+        assert node["unattributed_joules"] == pytest.approx(node["active_joules"] * 0.3 / 1.5)
+        assert node["node_joules_lower"] < node["node_joules"] < node["node_joules_upper"]
+        assert node["tier"] == "model"
+        assert "virtual machine" in node["power_source"]
+    by_name = {row["workload"]: row for row in workloads}
+    ratio = by_name["declared/poller"]["active_joules"] / by_name["declared/inference"]["active_joules"]
+    assert ratio == pytest.approx(1.5)
+    assert all(row["active_joules_lower"] < row["active_joules"] < row["active_joules_upper"] for row in workloads)
+
+
+def test_the_best_meter_wins_and_no_zone_is_counted_twice(world: World, clock: Clock, analyzer: Analyzer) -> None:
+    world.steady(5, LOAD)
+    for second in range(1, 6):
+        for zone, joules in (("package-0", 40.0), ("package-0/core", 30.0), ("dram", 5.0)):
+            world.add(Kind.METERS, second, meter="rapl", zone=zone, tier="on_die", energy_joules=joules)
+        world.add(Kind.METERS, second, meter="nvml", zone="gpu-0", tier="on_die", energy_joules=100.0)
+    world.put()
+    clock.second = 8
+    analyzer.run_once()
+    (node,) = world.query(NODES)
+    assert (node["tier"], node["node_joules"]) == ("on_die", pytest.approx(145.0 * 5))
+    for second in range(1, 6):
+        world.add(Kind.METERS, second, meter="snmp", zone="outlet-3", tier="wall", power_watts=230.0)
+    world.put()
+    analyzer.run_once()
+    (node,) = world.query(NODES)
+    assert (node["tier"], node["node_joules"]) == ("wall", pytest.approx(230.0 * 5))
+
+
+def test_idle_is_the_power_at_rest_once_the_meter_has_shown_it(world: World, clock: Clock, analyzer: Analyzer) -> None:
+    for second in range(1, 306):
+        at_rest = second <= 300
+        world.add(Kind.METERS, second - 300, busy_cpu_seconds=0.0 if at_rest else 1.5)
+        power = 100.0 if at_rest else 180.0
+        world.add(Kind.METERS, second - 300, meter="snmp", zone="outlet-3", tier="wall", power_watts=power)
+    world.steady(5, LOAD)
+    world.put()
+    clock.second = 3
+    analyzer.run_once()
+    clock.second = 8
+    analyzer.run_once()
+    node = world.query(NODES)[-1]
+    assert node["node_joules"] == pytest.approx(900.0)
+    assert node["idle_joules"] == pytest.approx(500.0, rel=0.05)
+
+
+def test_a_window_waits_until_its_samples_have_travelled(world: World, clock: Clock, analyzer: Analyzer) -> None:
+    world.steady(10, LOAD)
+    world.put()
+    clock.second = 11
+    analyzer.run_once()
+    assert len(world.query(NODES)) == 1
+
+
+def test_late_rows_of_the_last_windows_count(world: World, clock: Clock, analyzer: Analyzer) -> None:
+    world.steady(5, {"declared/inference": 0.6}, busy=1.5)
+    world.put()
+    clock.second = 8
+    analyzer.run_once()
+    for second in range(1, 6):
+        world.add(Kind.SAMPLES, second, workload="declared/poller", cpu_seconds=0.9, pid=7)
+    world.put()
+    analyzer.run_once()
+    (node,) = world.query(NODES)
+    assert node["unattributed_joules"] == pytest.approx(0.0, abs=1e-9)
+    assert len(world.query(WORKLOADS)) == 2
+
+
+def test_a_batch_stored_twice_counts_once(world: World, clock: Clock, analyzer: Analyzer) -> None:
+    for _ in range(2):
+        world.steady(5, LOAD)
+        world.put()
+    clock.second = 8
+    analyzer.run_once()
+    assert sum(row["cpu_seconds"] for row in world.query(WORKLOADS)) == pytest.approx(7.5)
+
+
+def test_a_restart_goes_on_where_it_stopped(world: World, clock: Clock, analyzer: Analyzer) -> None:
+    world.steady(60, LOAD)
+    world.put()
+    clock.second = 33
+    analyzer.run_once()
+    clock.second = 63
+    again = Analyzer(world.store, default_model(), 5.0, clock)
+    assert again.run_once() <= 8
+    assert len(world.query(NODES)) == 12
+
+
+def test_a_long_gap_is_stepped_over(world: World, clock: Clock, analyzer: Analyzer) -> None:
+    world.steady(5, LOAD, first=-1799)
+    world.steady(5, LOAD)
+    world.put()
+    clock.second = 8
+    for _ in range(3):
+        analyzer.run_once()
+    assert [row["timestamp"] for row in world.query(NODES)][-1] == START + timedelta(seconds=5)
+    assert len(world.query(NODES)) == 2
+
+
+def test_a_spool_that_was_emptied_late_is_caught_up(world: World, clock: Clock, analyzer: Analyzer) -> None:
+    world.steady(60, LOAD, first=-59)
+    world.put()
+    clock.second = 8
+    analyzer.run_once()
+    for second in range(-39, -29):
+        world.add(Kind.METERS, second, host="node-late")
+    world.put()
+    analyzer.run_once()
+    assert not [row for row in world.query(NODES) if row["host"] == "node-late"]
+    assert analyzer.catch_up() > 0
+    assert len([row for row in world.query(NODES) if row["host"] == "node-late"]) == 2
+    assert analyzer.catch_up() == 0
+
+
+def test_without_the_kernels_meter_the_process_rows_stand_for_it(
+    world: World, clock: Clock, analyzer: Analyzer
+) -> None:
+    for second in range(1, 6):
+        world.add(Kind.SAMPLES, second, workload="declared/poller", cpu_seconds=0.9)
+    world.put()
+    clock.second = 8
+    analyzer.run_once()
+    (node,) = world.query(NODES)
+    assert node["busy_cpu_seconds"] == pytest.approx(4.5)
+    assert node["unattributed_joules"] == pytest.approx(0.0, abs=1e-9)
+    assert "process rows" in node["power_source"]
+
+
+def test_tenants_on_nodes_of_one_name_are_kept_apart(world: World, clock: Clock, analyzer: Analyzer) -> None:
+    world.steady(5, LOAD)
+    for second in range(1, 6):
+        world.add(Kind.SAMPLES, second, tenant="other", workload="declared/inference", cpu_seconds=0.1)
+        world.add(Kind.METERS, second, tenant="other", busy_cpu_seconds=0.1)
+    world.put()
+    clock.second = 8
+    analyzer.run_once()
+    cpu = {(row["tenant"], row["workload"]): pytest.approx(row["cpu_seconds"]) for row in world.query(WORKLOADS)}
+    assert cpu["other", "declared/inference"] == 0.5
+    assert cpu["local", "declared/inference"] == 3.0
+    assert len(cpu) == 3
+
+
+def test_an_empty_store_gives_nothing(clock: Clock, analyzer: Analyzer) -> None:
+    assert analyzer.run_once() == 0
+    assert analyzer.catch_up() == 0
