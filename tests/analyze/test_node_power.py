@@ -1,0 +1,84 @@
+"""The best meter speaks for a node; the model where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from energy_orchestrator.analyze.estimator import NodeHardware, default_model
+from energy_orchestrator.analyze.node_power import ZoneReading, measured_power, node_power
+from energy_orchestrator.model.units import Tier
+
+SERVER = default_model().curve(NodeHardware(64, 32, 1, 2200.0, 128.0, "Intel(R) Xeon(R) Gold 6454S", False))
+
+
+def reading(meter: str, zone: str, tier: Tier, watts: float | None) -> ZoneReading:
+    return ZoneReading(meter, zone, tier, watts * 5 if watts is not None else None, None, 5.0)
+
+
+@pytest.mark.parametrize("tier", [tier for tier in Tier if tier is not Tier.MODEL])
+def test_a_better_tier_hides_all_worse_ones(tier: Tier) -> None:
+    readings = [reading(f"meter-{t}", "node", t, 100.0 + t.rank) for t in Tier if t.rank >= tier.rank]
+    found = measured_power(readings)
+    assert found is not None
+    assert (found[0], found[1]) == (100.0 + tier.rank, tier)
+
+
+def test_a_meter_that_fails_leaves_the_word_to_the_next() -> None:
+    readings = [reading("snmp", "outlet-1", Tier.WALL, None), reading("rapl", "package-0", Tier.ON_DIE, 40.0)]
+    assert measured_power(readings) == (40.0, Tier.ON_DIE, "rapl: package-0")
+
+
+@pytest.mark.parametrize(
+    ("zones", "watts"),
+    [
+        ({"package-0": 40, "core": 30, "uncore": 5, "dram": 6}, 46),
+        ({"package-0": 40, "package-1": 41, "package-0/core": 30, "package-1/dram": 6}, 87),
+        ({"psys": 90, "package-0": 40, "dram": 6}, 90),
+        ({"outlet-1": 100, "outlet-2": 110}, 210),
+    ],
+)
+def test_zones_inside_one_another_are_not_added(zones: dict[str, float], watts: float) -> None:
+    found = measured_power(reading("rapl", zone, Tier.ON_DIE, value) for zone, value in zones.items())
+    assert found is not None
+    assert found[0] == watts
+
+
+def test_energy_counters_beat_gauges() -> None:
+    both = ZoneReading("nvml", "gpu-0", Tier.ON_DIE, energy_joules=500.0, power_watts=40.0, seconds=5.0)
+    assert both.watts == 100.0
+
+
+@pytest.mark.parametrize("load", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("tier", list(Tier))
+def test_idle_and_bounds_enclose_at_every_tier_and_load(tier: Tier, load: float) -> None:
+    readings = [] if tier is Tier.MODEL else [reading("meter", "node", tier, 150.0)]
+    power = node_power(readings, SERVER, load)
+    assert power.tier is tier
+    assert 0 < power.idle_watts <= power.watts.value
+    assert power.watts.lower < power.watts.value < power.watts.upper
+    assert power.active_low <= 1 <= power.active_high
+
+
+def test_a_better_tier_has_a_narrower_interval() -> None:
+    def width(tier: Tier) -> float:
+        readings = [] if tier is Tier.MODEL else [reading("meter", "node", tier, 150.0)]
+        power = node_power(readings, SERVER, 0.5)
+        return (power.watts.upper - power.watts.lower) / power.watts.value
+
+    assert width(Tier.WALL) < width(Tier.BMC) < width(Tier.MODEL)
+
+
+def test_power_grows_with_load_between_rest_and_full() -> None:
+    loads = np.linspace(0, 1, 21)
+    watts = [node_power([], SERVER, load).watts.value for load in loads]
+    assert watts == sorted(watts)
+    assert watts[0] == pytest.approx(SERVER.idle.value)
+    assert watts[-1] == pytest.approx(SERVER.full.value)
+
+
+def test_rest_seen_by_another_tier_says_nothing_of_this_one() -> None:
+    readings = [reading("snmp", "outlet-1", Tier.WALL, 150.0)]
+    alone = node_power(readings, SERVER, 0.5)
+    assert node_power(readings, SERVER, 0.5, {Tier.ON_DIE: (20.0, 0.0)}) == alone
+    assert node_power(readings, SERVER, 0.5, {Tier.WALL: (80.0, 0.0)}).idle_watts == 80.0
