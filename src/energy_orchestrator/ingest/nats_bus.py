@@ -100,7 +100,7 @@ class NatsBus:
     def __init__(self, client: Client, url: str) -> None:
         self._client = client
         self._url = url
-        self._jetstream = client.jetstream(timeout=10)
+        self._jetstream = client.jetstream(timeout=5)
         self._subscription: Any = None
 
     @classmethod

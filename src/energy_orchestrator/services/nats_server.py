@@ -70,6 +70,8 @@ class NatsServer:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._port:
             _refuse_a_port_in_use(self._port)
+        for left_by_a_killed_one in self._folder.glob("nats-server_*.ports"):
+            left_by_a_killed_one.unlink(missing_ok=True)
         config = self._folder / "server.conf"
         _write_private(config, self._config())
         parent = os.getpid()
