@@ -1,7 +1,8 @@
 """An inference server: a small neural network behind HTTP, batching as its two knobs allow.
 
-Requests wait in one queue. A worker thread collects for BATCH_WINDOW_MS, takes up to BATCH_MAX of them and multiplies them through the network together. With a batch of one each request reads all
-weights from memory (matrix x vector); with sixteen, one read serves sixteen (matrix x matrix).
+Requests wait in one queue. A worker thread collects for BATCH_WINDOW_MS, takes up to BATCH_MAX of them and multiplies
+them through the network together. With a batch of one each request reads all weights from memory (matrix x vector);
+with sixteen, one read serves sixteen (matrix x matrix).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ QUEUE = Gauge("inference_queue_depth", "Requests waiting, as each new one finds 
 LATENCY = Histogram(
     "inference_latency_seconds",
     "From arrival to answer",
-    buckets=(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2),
+    buckets=(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5, 2, 3, 5),
 )
 
 Job = tuple[np.ndarray, "Future[float]"]

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 JOBS = Counter("matrix_jobs_total", "Jobs finished")
 DURATION = Histogram("matrix_job_seconds", "Length of a job", buckets=(0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10))
-SIZE, PRODUCTS, PERIOD_SECONDS = 320, 12, 3.0
+SIZE, PRODUCTS, PERIOD_SECONDS = 320, 6, 3.0
 
 
 def job(random: np.random.Generator) -> float:
