@@ -27,8 +27,9 @@ const QUEUE_BATCHES: usize = 256;
 /// The node row is repeated after this time.
 const NODE_ROW_EVERY: Duration = Duration::from_secs(300);
 const MIN_LAST_INTERVAL: Duration = Duration::from_millis(500);
-/// A stop takes no longer than this.
-const STOP_WITHIN: Duration = Duration::from_millis(1800);
+/// A stop takes no longer than these two together.
+const PROFILE_WITHIN: Duration = Duration::from_millis(400);
+const STOP_WITHIN: Duration = Duration::from_millis(1400);
 
 /// Measures until SIGTERM, SIGINT or the end of the parent process.
 pub async fn run(config: Config) -> Result<(), ConfigError> {
@@ -103,7 +104,7 @@ pub fn abilities(
     match std::fs::read_to_string(config.procfs.join("1/io")) {
         Ok(_) => abilities.capabilities.push("process_details".into()),
         Err(error) => abilities.missing.push(format!(
-            "process_details: {}/1/io: {error}; run as root to see I/O and names of other users' processes",
+            "process_details: {}/1/io: {error}; other users' processes are known by CPU, memory and command name only; run as root to change that",
             config.procfs.display()
         )),
     }
@@ -208,7 +209,7 @@ impl Agent {
         if self.last.is_some_and(|last| last.elapsed() >= MIN_LAST_INTERVAL) {
             self.tick();
         }
-        if let Some(window) = self.profiler.take().and_then(Profiler::finish) {
+        if let Some(window) = self.profiler.take().and_then(|p| p.finish(PROFILE_WITHIN)) {
             let rows = self.profile_rows(window);
             let envelope = self.envelope();
             self.send(&envelope, rows);

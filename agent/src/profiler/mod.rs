@@ -95,10 +95,10 @@ impl Profiler {
         Ok(Profiler { windows, stop })
     }
 
-    /// Ends sampling and returns the window that was under way.
-    pub fn finish(self) -> Option<Window> {
+    /// Ends sampling and returns the window that was under way, if it comes in time.
+    pub fn finish(self, within: Duration) -> Option<Window> {
         self.stop.store(true, Ordering::Relaxed);
-        self.windows.recv_timeout(Duration::from_millis(400)).ok()
+        self.windows.recv_timeout(within).ok()
     }
 }
 
@@ -305,7 +305,7 @@ mod tests {
         while started.elapsed() < Duration::from_millis(800) {
             sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));
         }
-        let window = profiler.finish().unwrap();
+        let window = profiler.finish(Duration::from_secs(60)).unwrap();
         let own = std::process::id() as i32;
         let caught: i64 =
             window.stacks.iter().filter(|((id, _), _)| id.pid == own).map(|(_, count)| count).sum();
