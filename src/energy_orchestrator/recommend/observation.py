@@ -21,6 +21,15 @@ class WindowPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Peaks:
+    """The most that a replica used over a longer history: what limits must leave room for."""
+
+    history_seconds: float
+    cpu_cores_p95: float
+    mem_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """One workload. Rates are per second over the span; None is unknown."""
 
@@ -34,6 +43,7 @@ class Observation:
     cpu_cores: float
     mem_bytes: int
     replicas: int
+    """As declared; 1 for a workload that is not."""
     declaration: Declaration | None
     """In force now, promoted changes included; None for a workload that is not declared."""
     points: Sequence[WindowPoint] = ()
@@ -47,6 +57,8 @@ class Observation:
     voluntary_per_second: float | None = None
     libraries: Sequence[str] = ()
     top_functions: Sequence[str] = ()
+    peaks: Peaks | None = None
+    """None until there is a history."""
 
     @property
     def seconds(self) -> float:

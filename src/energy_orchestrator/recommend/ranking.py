@@ -5,6 +5,7 @@
 - Rank = savings share / disruption share, Karpenter's balanced score: the saving's share of the node's power (a
   quarter of the way from the lower bound to the value, so that a wide interval ranks low) by the replicas restarted,
   weighted with the risk.
+- A workload that is not declared is a matter of one host; a declared one is changed wherever it runs.
 - One recommendation per target at a time, the best ranked: two changes at once could not be told apart.
 - Money and emissions only where a price and a grid factor are configured.
 """
@@ -56,7 +57,7 @@ def recommend(
             if finding is None or finding.saved_watts.upper < settings.minimum_savings_watts:
                 continue
             made = _recommendation(seen, finding, node_watts.get(seen.host, 0.0), settings, new_id(), now)
-            key = (seen.tenant, seen.host, seen.workload)
+            key = (seen.tenant, made.target.host or "", seen.workload)
             if key not in best or made.rank_score > best[key].rank_score:
                 best[key] = made
     return sorted(best.values(), key=lambda it: it.rank_score, reverse=True)
@@ -72,7 +73,7 @@ def _recommendation(
         id=new_id,
         created_at=now,
         expires_at=now + LIFE,
-        target=Target(seen.tenant, seen.workload),
+        target=Target(seen.tenant, seen.workload, None if seen.declaration else seen.host),
         suggestion_type=it.suggestion_type,
         change=Change(it.executor, it.patch, it.inverse),
         expected_savings_j=savings,

@@ -22,6 +22,8 @@ MEMORY_HEADROOM = 1.3
 """More than for CPU: too little CPU is slow, too little memory is killed."""
 TOO_LARGE = 2.0
 """Only limits at least so many times the need are worth a restart."""
+HISTORY_SECONDS = 3600.0
+"""A limit is lowered only after so long: a minute says nothing of the next peak (VPA #1574: OOM loops)."""
 REPLICA_BUSY = 0.10
 MEMORY_STEP = 16 * 2**20
 MEMORY_WATTS_PER_GB = Bounded(0.2, 0.0, 0.4)
@@ -53,16 +55,17 @@ def _limits(seen: Observation) -> Finding | None:
     assert seen.declaration is not None
     limits, patch, inverse, told = seen.declaration.limits, {}, {}, []
     memory_watts = Bounded(0.0, 0.0, 0.0)
-    peak_cores = max((point.cpu_cores for point in seen.points), default=seen.cpu_cores) / seen.replicas
-    need = math.ceil(max(0.05, peak_cores * HEADROOM) * 20) / 20
+    peaks = seen.peaks
+    if peaks is None or peaks.history_seconds < HISTORY_SECONDS:
+        return None
+    need = math.ceil(max(0.05, peaks.cpu_cores_p95 * HEADROOM) * 20) / 20
     if limits.cpu is not None and limits.cpu > TOO_LARGE * need:
         patch["cpu"], inverse["cpu"] = need, limits.cpu
-        told.append(f"the busiest window used {peak_cores:.2f} of {limits.cpu:g} CPUs")
-    per_replica = seen.mem_bytes / seen.replicas
-    room = math.ceil(per_replica * MEMORY_HEADROOM / MEMORY_STEP) * MEMORY_STEP
-    if limits.memory_bytes is not None and seen.mem_bytes > 0 and limits.memory_bytes > TOO_LARGE * room:
+        told.append(f"95 % of windows used at most {peaks.cpu_cores_p95:.2f} of {limits.cpu:g} CPUs")
+    room = math.ceil(peaks.mem_bytes * MEMORY_HEADROOM / MEMORY_STEP) * MEMORY_STEP
+    if limits.memory_bytes is not None and peaks.mem_bytes > 0 and limits.memory_bytes > TOO_LARGE * room:
         patch["memory_bytes"], inverse["memory_bytes"] = room, limits.memory_bytes
-        told.append(f"{per_replica / 1e6:.0f} of {limits.memory_bytes / 1e6:.0f} MB are used")
+        told.append(f"at most {peaks.mem_bytes / 1e6:.0f} of {limits.memory_bytes / 1e6:.0f} MB were used")
         memory_watts = MEMORY_WATTS_PER_GB.scaled((limits.memory_bytes - room) * seen.replicas / 1e9)
     if not patch:
         return None

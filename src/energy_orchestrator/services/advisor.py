@@ -1,10 +1,17 @@
-"""The advisor: fetches what the strategies look at, and hands over what they find."""
+"""The advisor: fetches what the strategies look at, and hands over what they find.
+
+One look covers the last minute. A declared workload whose replica was restarted within it (by a rollout, or after a
+crash) is looked at from a moment after that start on, so that what it did with its old settings is no evidence about
+its new ones; until that is long enough for `recommend/ranking.py` nothing is said about it.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -14,15 +21,41 @@ from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.model.recommendation import Recommendation
 from energy_orchestrator.model.units import Bounded, Tier
 from energy_orchestrator.model.workload import Declaration
-from energy_orchestrator.recommend.observation import Observation, WindowPoint
+from energy_orchestrator.recommend.observation import Observation, Peaks, WindowPoint
 from energy_orchestrator.recommend.ranking import RankingSettings, recommend
 from energy_orchestrator.services import series_queries
 from energy_orchestrator.services.measurements import Series, SeriesMeasurements
 
 MAX_WORKLOADS = 50
 """Of one host, by energy: the others have little to save."""
+WARM_UP = timedelta(seconds=5)
+"""After a start a program imports, connects and fills caches."""
+START_STEP = 5.0
+"""Seconds to which starts are rounded up."""
+RUNNING = timedelta(seconds=15)
+"""Processes seen that lately are the ones that run now; quiet ones are sent every ten seconds."""
+POINTS = 3
+"""How many spans back CPU is compared with operations: a regression wants windows."""
+PEAK_HISTORY = timedelta(hours=24)
 
-Rows = dict[tuple[str, str], dict[str, Any]]
+Row = Mapping[str, Any]
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One span of one tenant, and whom it is about."""
+
+    tenant: str
+    start: datetime
+    end: datetime
+    points_from: datetime
+    wanted: Callable[[str], bool]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """For the queries of a span."""
+        return {"tenant": self.tenant, "start": self.start, "end": self.end}
 
 
 class Advisor:
@@ -36,7 +69,7 @@ class Advisor:
         playbook: Callable[[str, str], Sequence[float | None]],
         settings: RankingSettings,
         span_seconds: float = 60.0,
-        own_workloads: frozenset[str] = frozenset(),
+        own_workloads: Collection[str] = frozenset(),
     ) -> None:
         self._series = series
         self._measurements = measurements
@@ -44,73 +77,91 @@ class Advisor:
         self._playbook = playbook
         self._settings = settings
         self._span = timedelta(seconds=span_seconds)
-        self._own = own_workloads
+        self._own = frozenset(own_workloads)
 
     def recommend(self, tenant: str, now: datetime) -> list[Recommendation]:
         """What is worth trying now, best first."""
-        parameters = {"tenant": tenant, "start": now - self._span, "end": now}
-        covered = {row["host"]: row for row in self._rows(series_queries.COVERED_SECONDS, parameters)}
-        observations = self._observations(tenant, parameters, covered, now)
+        start = now - self._span
+        restarted = self._restarted(tenant, now)
+        young = frozenset().union(*restarted.values())
+        looks = [Look(tenant, start, now, now - POINTS * self._span, lambda workload: workload not in young)]
+        looks += [Look(tenant, max(start, since), now, since, names.__contains__) for since, names in restarted.items()]
         watts = {
-            host: row["node_joules"] / row["covered_seconds"] for host, row in covered.items() if row["covered_seconds"]
+            host: row["node_joules"] / row["covered_seconds"]
+            for host, row in self._covered(looks[0]).items()
+            if row["covered_seconds"]
         }
+        observations = [seen for look in looks if look.start < look.end for seen in self._observations(look)]
         return recommend(observations, watts, self._playbook, self._settings, lambda: str(uuid7()), now)
 
-    def _observations(
-        self, tenant: str, parameters: Mapping[str, Any], covered: Mapping[str, Any], now: datetime
-    ) -> list[Observation]:
-        joined = {
-            name: _by_key(self._series.query(query, parameters))
-            for name, query in {
-                "operations": series_queries.OPERATION_SPANS,
-                "behaviour": series_queries.PROCESS_BEHAVIOUR,
-                "memory": series_queries.WORKLOAD_MEMORY,
-                "inventory": series_queries.INVENTORY_SPANS,
-            }.items()
-        }
-        hot = {row["workload"]: row["functions"] for row in self._rows(series_queries.HOTSPOTS, parameters)}
+    def _restarted(self, tenant: str, now: datetime) -> dict[datetime, frozenset[str]]:
+        """Declared workloads that were started within what is looked at, by when they count from: a few moments, so
+        that many workloads started together share their queries."""
+        parameters = {"tenant": tenant, "start": now - RUNNING, "end": now}
+        found: dict[datetime, frozenset[str]] = defaultdict(frozenset)
+        for row in self._rows(series_queries.YOUNGEST_REPLICA, parameters):
+            warm = row["started_ms"] / 1000 + WARM_UP.total_seconds()
+            since = datetime.fromtimestamp(math.ceil(warm / START_STEP) * START_STEP, UTC)
+            if since > now - POINTS * self._span:
+                found[since] |= {row["workload"]}
+        return found
+
+    def _covered(self, look: Look) -> dict[str, Row]:
+        return {row["host"]: row for row in self._rows(series_queries.COVERED_SECONDS, look.parameters)}
+
+    def _observations(self, look: Look) -> list[Observation]:
+        covered = self._covered(look)
+        spans = [
+            row for row in self._rows(series_queries.WORKLOAD_SPANS, look.parameters) if look.wanted(row["workload"])
+        ]
+        declared = {name: it for name in {row["workload"] for row in spans} if (it := self._declaration(look, name))}
+        joined = self._joined(look, declared)
+        hot = {row["workload"]: row["functions"] for row in self._rows(series_queries.HOTSPOTS, look.parameters)}
         observations = []
         taken: dict[str, int] = defaultdict(int)
-        for row in self._rows(series_queries.WORKLOAD_SPANS, parameters):
-            host, seconds = row["host"], covered.get(row["host"], {}).get("covered_seconds") or 0.0
+        for row in spans:
+            host, workload = row["host"], row["workload"]
             taken[host] += 1
-            declaration = self._declaration(tenant, row["workload"])
-            wanted = taken[host] <= MAX_WORKLOADS or declaration is not None
-            if seconds <= 0 or row["workload"] in self._own or not wanted:
+            seconds = covered.get(host, {}).get("covered_seconds") or 0.0
+            if seconds <= 0 or workload in self._own or (taken[host] > MAX_WORKLOADS and workload not in declared):
                 continue
-            parts = {name: rows.get((host, row["workload"]), {}) for name, rows in joined.items()}
-            observations.append(
-                self._observation(tenant, row, parts, seconds, declaration, hot.get(row["workload"], []), now)
-            )
+            parts = {name: rows.get((host, workload), {}) for name, rows in joined.items()}
+            parts["hot"] = {"functions": hot.get(workload, [])}
+            observations.append(self._observation(look, row, parts, seconds, declared.get(workload)))
         return observations
 
+    def _joined(self, look: Look, declared: Collection[str]) -> dict[str, dict[Key, Row]]:
+        queries = {
+            "operations": series_queries.OPERATION_SPANS,
+            "behaviour": series_queries.PROCESS_BEHAVIOUR,
+            "memory": series_queries.WORKLOAD_MEMORY,
+            "inventory": series_queries.INVENTORY_SPANS,
+        }
+        found = {name: _by_key(self._series.query(query, look.parameters)) for name, query in queries.items()}
+        history = look.parameters | {"start": look.end - PEAK_HISTORY, "workloads": sorted(declared)}
+        found["peaks"] = _by_key(self._series.query(series_queries.PEAKS, history)) if declared else {}
+        return found
+
     def _observation(
-        self,
-        tenant: str,
-        row: Mapping[str, Any],
-        parts: Mapping[str, Mapping[str, Any]],
-        seconds: float,
-        declaration: Declaration | None,
-        functions: Sequence[str],
-        now: datetime,
+        self, look: Look, row: Row, parts: Mapping[str, Row], seconds: float, declaration: Declaration | None
     ) -> Observation:
         behaviour, operations = parts["behaviour"], parts["operations"]
         watts = Bounded(
             row["active_joules"] / seconds, row["active_joules_lower"] / seconds, row["active_joules_upper"] / seconds
         )
         return Observation(
-            tenant=tenant,
+            tenant=look.tenant,
             host=row["host"],
             workload=row["workload"],
-            start=now - timedelta(seconds=seconds),
-            end=now,
+            start=look.end - timedelta(seconds=seconds),
+            end=look.end,
             tier=Tier(row["tier"]),
             active_watts=watts,
             cpu_cores=row["cpu_seconds"] / seconds,
             mem_bytes=int(parts["memory"].get("mem_bytes") or 0),
             replicas=declaration.replicas if declaration else 1,
             declaration=declaration,
-            points=self._points(tenant, row["workload"], now) if declaration else (),
+            points=self._points(look, row["workload"]) if declaration else (),
             operations=operations.get("operations"),
             queue_depth=operations.get("queue_depth"),
             queue_depth_max=operations.get("queue_depth_max"),
@@ -119,21 +170,21 @@ class Advisor:
             involuntary_per_second=behaviour.get("involuntary_per_second"),
             voluntary_per_second=behaviour.get("voluntary_per_second"),
             libraries=parts["inventory"].get("libraries") or (),
-            top_functions=functions,
+            top_functions=parts["hot"]["functions"],
+            peaks=_peaks(parts["peaks"]),
         )
 
-    def _points(self, tenant: str, workload: str, now: datetime) -> list[WindowPoint]:
-        windows = self._measurements.windows(tenant, workload, None, now - 3 * self._span, now)
+    def _points(self, look: Look, workload: str) -> list[WindowPoint]:
         points = []
-        for window in windows:
+        for window in self._measurements.windows(look.tenant, workload, None, look.points_from, look.end):
             length = (window.window_end - window.window_start).total_seconds()
             rate = window.operations / length if window.operations is not None else None
             points.append(WindowPoint(window.cpu_seconds / length, rate))
         return points
 
-    def _declaration(self, tenant: str, workload: str) -> Declaration | None:
+    def _declaration(self, look: Look, workload: str) -> Declaration | None:
         try:
-            return self._declaration_of(tenant, workload)
+            return self._declaration_of(look.tenant, workload)
         except NotFoundError:
             return None
 
@@ -142,5 +193,11 @@ class Advisor:
         return rows
 
 
-def _by_key(table: pa.Table) -> Rows:
+def _peaks(row: Row) -> Peaks | None:
+    if not row:
+        return None
+    return Peaks(float(row["history_seconds"]), float(row["cpu_cores_p95"]), int(row["mem_bytes"]))
+
+
+def _by_key(table: pa.Table) -> dict[Key, Row]:
     return {(row["host"], row["workload"]): row for row in table.to_pylist()}

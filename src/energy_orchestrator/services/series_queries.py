@@ -2,7 +2,9 @@
 
 A window is named by its end; a row belongs to the window its timestamp (the end of its own interval) lies in, a row
 on the edge to the earlier one. FINAL drops rows that were stored twice. `covered_seconds` is the time that rows
-really cover: rates are made with it, not with the width of the window.
+really cover: rates are made with it, not with the width of the window. The latency of a replica in a window is the
+mean of its rows' 95th percentiles weighted by operations (their maximum would be nearer the 99th); of several
+replicas the slowest counts.
 """
 
 from __future__ import annotations
@@ -119,6 +121,21 @@ SELECT host, workload, toInt64(sum(memory)) AS mem_bytes FROM (
 ) GROUP BY host, workload
 """
 
+PEAKS = f"""
+SELECT host, workload, quantile(0.95)(cpu_seconds / window_seconds) AS cpu_cores_p95, max(mem_bytes) AS mem_bytes,
+       dateDiff('second', min(timestamp), max(timestamp)) AS history_seconds
+FROM workload_energy FINAL WHERE tenant = {{tenant:String}} AND workload IN {{workloads:Array(String)}} AND {_SPAN}
+GROUP BY host, workload
+"""
+
+YOUNGEST_REPLICA = f"""
+SELECT workload, max(started) AS started_ms FROM (
+    SELECT workload, replica, min(process_started_ms) AS started FROM telemetry_sample
+    WHERE tenant = {{tenant:String}} AND workload_kind = 'declared' AND {_SPAN}
+    GROUP BY host, workload, replica
+) GROUP BY workload
+"""
+
 COVERED_SECONDS = f"""
 SELECT host, sum(window_seconds) AS covered_seconds, sum(node_joules) AS node_joules, count() AS windows
 FROM node_energy FINAL WHERE tenant = {{tenant:String}} AND {_SPAN} GROUP BY host
@@ -160,12 +177,18 @@ GROUP BY timestamp ORDER BY timestamp
 """
 
 REPLICA_OPERATIONS = f"""
-SELECT {_WINDOW} AS window_end, sum(operations) AS operations, sum(errors) AS errors,
-       sum(interval_seconds) / greatest(1, uniqExact(replica)) AS covered_seconds,
-       max(latency_p95_seconds) AS latency_p95_seconds
-FROM operation_sample FINAL
-WHERE tenant = {{tenant:String}} AND workload = {{workload:String}} AND {_SPAN}
-  AND ({{all:Bool}} OR has({{replicas:Array(String)}}, assumeNotNull(replica)))
+SELECT window_end, sum(done) AS operations, sum(failed) AS errors, avg(covered) AS covered_seconds,
+       max(latency) AS latency_p95_seconds
+FROM (
+    SELECT {_WINDOW} AS window_end, host, replica, sum(operations) AS done, sum(errors) AS failed,
+           sum(interval_seconds) AS covered,
+           sumIf(latency_p95_seconds * operations, latency_p95_seconds IS NOT NULL)
+               / nullIf(sumIf(operations, latency_p95_seconds IS NOT NULL), 0) AS latency
+    FROM operation_sample FINAL
+    WHERE tenant = {{tenant:String}} AND workload = {{workload:String}} AND {_SPAN}
+      AND ({{all:Bool}} OR has({{replicas:Array(String)}}, assumeNotNull(replica)))
+    GROUP BY window_end, host, replica
+)
 GROUP BY window_end ORDER BY window_end
 """
 
