@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energy_orchestrator.ingest.benchmark_log import RunRecord, parse_runs
+from energy_orchestrator.ingest.benchmark_log import parse_runs
+from energy_orchestrator.model.run import Run
 
 # Two lines each, as published: MLPerf Inference 4.1 power (mlcommons, Apache-2.0; derived summary) and
 # nicovank/Energy-Languages (Apache-2.0).
@@ -30,7 +31,7 @@ docker-default,C as C++,fannkuch-redux,1,2478,3393550,539797,42513312652,3,2477,
 """
 
 
-def only(text: str) -> RunRecord:
+def only(text: str) -> Run:
     parsed = parse_runs("log", text)
     assert parsed.problems == ()
     (record,) = parsed.records
@@ -48,7 +49,7 @@ def test_mlperf_power_summaries_give_the_published_joules_per_sample() -> None:
     parsed = parse_runs("summary.csv", MLPERF)
     assert parsed.problems == ()
     resnet, llama = parsed.records
-    assert (resnet.run_id, resnet.workload, resnet.operation) == (
+    assert (resnet.run_id, resnet.workload, resnet.metadata["operation"]) == (
         "9dd745779c", "closed/NVIDIA/resnet50/Offline", "sample",
     )  # fmt: skip
     for record, published in ((resnet, 0.00891), (llama, 70.93849)):
@@ -65,8 +66,9 @@ def test_energy_languages_runs_sum_the_zones_that_were_read() -> None:
     assert both.energy_joules == pytest.approx(998.644958)
     assert both.energy_reason == "sum of pkg_j + dram_j"
     assert (package_only.energy_joules, package_only.energy_reason) == (754.6911010742188, "sum of pkg_j")
-    assert (both.workload, both.duration_seconds) == ("fannkuch-redux", 2.653)
-    assert (both.operations, both.operation) == (None, None)
+    assert (both.workload, both.metadata["duration_seconds"]) == ("fannkuch-redux", 2.653)
+    assert both.operations is None
+    assert "operation" not in both.metadata
     assert both.metadata["language"] == "C as C++"
     assert both.run_id != package_only.run_id
 
@@ -77,9 +79,10 @@ def test_a_json_line_with_everything() -> None:
         ' "finished_at": "2026-03-01T11:01:00Z", "operations": 120, "energy_joules": 600.5,'
         ' "metadata": {"commit": "abc"}, "threads": 8}'
     )
-    assert record == RunRecord(
+    assert record == Run(
         "r1", "declared/matrix", datetime(2026, 3, 1, 11, tzinfo=UTC), datetime(2026, 3, 1, 11, 1, tzinfo=UTC),
-        60.0, 120.0, "operation", 600.5, "stated as energy_joules", {"threads": 8, "commit": "abc"},
+        120.0, 600.5, "stated as energy_joules",
+        {"threads": 8, "commit": "abc", "operation": "operation", "duration_seconds": 60.0},
     )  # fmt: skip
 
 
@@ -184,6 +187,6 @@ def test_any_object_gives_a_sound_record_or_a_problem(row: dict[str, object]) ->
     parsed = parse_runs("log", json.dumps(row))
     assert len(parsed.records) + len(parsed.problems) == 1
     for record in parsed.records:
-        for value in (record.energy_joules, record.operations, record.duration_seconds):
+        for value in (record.energy_joules, record.operations, record.metadata.get("duration_seconds")):
             assert value is None or (math.isfinite(value) and value >= 0)
         assert record.started_at is None or record.started_at.tzinfo is not None

@@ -13,7 +13,9 @@ Names are matched without case; of several that are present the first listed cou
 - energy: energy_joules, energy_j, joules; or energy_wh, energy_kwh; or the zones pkg_j + dram_j; or mean power x
   duration: mean_watts, mean_w, avg_watts, average_watts, watts
 
-Energy and operations that are not there are None with a reason, never 0. `store/records` keeps the records.
+Energy and operations that are not there are None, never 0; `energy_reason` says where the energy came from or why it
+is unknown. What was counted (`operation`) and `duration_seconds` go to `metadata` with every column that has no
+meaning here. `services/run_import.py` stores the records.
 """
 
 from __future__ import annotations
@@ -24,10 +26,11 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from energy_orchestrator.model.run import Run
 from energy_orchestrator.model.units import JOULES_PER_KWH, Joules, Seconds, Watts, energy
 
 MAX_TEXT = 1_000
@@ -57,23 +60,6 @@ _POWER = dict.fromkeys(("mean_watts", "mean_w", "avg_watts", "average_watts", "w
 
 
 @dataclass(frozen=True, slots=True)
-class RunRecord:
-    """One run of a benchmark. `operation` says what was counted."""
-
-    run_id: str
-    workload: str
-    started_at: datetime | None
-    finished_at: datetime | None
-    duration_seconds: float | None
-    operations: float | None
-    operation: str | None
-    energy_joules: float | None
-    energy_reason: str | None
-    """Where the energy came from, or why it is unknown."""
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Problem:
     """A line that was not taken."""
 
@@ -86,7 +72,7 @@ class ParsedRuns:
     """All of a log. Import `records` only when `problems` is empty, or when the operator said to leave those out."""
 
     name: str
-    records: tuple[RunRecord, ...]
+    records: tuple[Run, ...]
     problems: tuple[Problem, ...]
 
 
@@ -96,7 +82,7 @@ class _LineError(ValueError):
 
 def parse_runs(name: str, text: str) -> ParsedRuns:
     """The runs in the text of a log. Raises nothing: what is wrong stands in `problems`, by line."""
-    records: dict[str, RunRecord] = {}
+    records: dict[str, Run] = {}
     seen_at: dict[str, int] = {}
     problems: list[Problem] = []
     for line, row in _rows(text.removeprefix("\ufeff")):
@@ -188,7 +174,7 @@ class _Fields:
         return left | (inner if isinstance(inner, dict) else {"metadata": inner})
 
 
-def _record(row: _Row) -> RunRecord:
+def _record(row: _Row) -> Run:
     fields = _Fields(row)
     given_id = fields.first(_ID)
     workload = fields.first(_WORKLOAD)
@@ -202,17 +188,16 @@ def _record(row: _Row) -> RunRecord:
     joules, reason = _energy(fields, duration)
     if started and finished is None and duration is not None:
         finished = _later(started, duration)
-    return RunRecord(
+    derived = {"duration_seconds": duration, "operation": operation}
+    return Run(
         run_id=_text(*given_id) if given_id else _content_id(row),
         workload=_text(*workload),
         started_at=started,
         finished_at=finished,
-        duration_seconds=duration,
         operations=operations,
-        operation=operation,
         energy_joules=joules,
         energy_reason=reason,
-        metadata=fields.rest(),
+        metadata=fields.rest() | {name: value for name, value in derived.items() if value is not None},
     )
 
 
