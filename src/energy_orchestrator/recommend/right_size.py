@@ -1,8 +1,8 @@
 """Right-size: limits and replicas above what the work needs, by percentiles with headroom.
 
-A CPU or memory limit costs no joules by itself; lowering it lets others be placed beside it, so the saving claimed
-is only the memory's (0 to 0.4 W/GB: DRAM at rest to busy, Cloud Carbon Footprint takes 0.39 W/GB) and the lower
-bound is zero. A replica too many costs its own fixed CPU time: the part that does not follow the work.
+A CPU or memory limit costs no joules by itself; lowering it lets others be placed beside it. So the saving expected
+of a limit is zero, and its upper bound is the power of the memory set free (0 to 0.4 W/GB: DRAM at rest to busy,
+Cloud Carbon Footprint takes 0.39 W/GB). A replica too many costs its own fixed CPU time: the part that does not follow the work.
 """
 
 from __future__ import annotations
@@ -66,10 +66,11 @@ def _limits(seen: Observation) -> Finding | None:
     if limits.memory_bytes is not None and peaks.mem_bytes > 0 and limits.memory_bytes > TOO_LARGE * room:
         patch["memory_bytes"], inverse["memory_bytes"] = room, limits.memory_bytes
         told.append(f"at most {peaks.mem_bytes / 1e6:.0f} of {limits.memory_bytes / 1e6:.0f} MB were used")
-        memory_watts = MEMORY_WATTS_PER_GB.scaled((limits.memory_bytes - room) * seen.replicas / 1e9)
+        freed = MEMORY_WATTS_PER_GB.upper * (limits.memory_bytes - room) * seen.replicas / 1e9
+        memory_watts = Bounded(0.0, 0.0, freed)
     if not patch:
         return None
-    text = f"{' and '.join(told)}. The saving comes only from what can be placed beside it."
+    text = f"{' and '.join(told)}. Lowering it saves nothing by itself: it makes room for others."
     return _finding(
         seen, {"limits": patch}, {"limits": inverse}, memory_watts, 0.5, "no direct saving is promised", text
     )
@@ -84,8 +85,10 @@ def _finding(
     reason: str,
     text: str,
 ) -> Finding:
-    upper = seen.active_watts.upper + MEMORY_WATTS_PER_GB.upper * seen.mem_bytes / 1e9
-    spent = Bounded(seen.active_watts.value, seen.active_watts.lower, max(seen.active_watts.upper, upper))
+    limit = (seen.declaration.limits.memory_bytes if seen.declaration else None) or 0
+    reserved = MEMORY_WATTS_PER_GB.scaled(max(seen.mem_bytes, limit * seen.replicas) / 1e9)
+    active = seen.active_watts
+    spent = Bounded(active.value + reserved.value, active.lower + reserved.lower, active.upper + reserved.upper)
     return Finding(
         strategy="right_size",
         suggestion_type=SuggestionType.RIGHT_SIZE,
