@@ -1,8 +1,9 @@
 """An inference server: a small neural network behind HTTP, batching as its two knobs allow.
 
-Requests wait in one queue. A worker thread collects for BATCH_WINDOW_MS, takes up to BATCH_MAX of them and multiplies
-them through the network together. With a batch of one each request reads all weights from memory (matrix x vector);
-with sixteen, one read serves sixteen (matrix x matrix).
+Requests wait in one queue. A worker thread takes up to BATCH_MAX of them and multiplies them through the network
+together. With a batch of one each request reads all weights from memory (matrix x vector); with sixteen, one read
+serves sixteen (matrix x matrix). ANSWER_HOLD_MS holds answers back, so that a client gets several at once: the knob
+that a well-meaning person may turn too far.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, ge
 
 WIDTH, LAYERS = 2048, 4
 BATCH_MAX = int(os.environ.get("BATCH_MAX", "1"))
-BATCH_WINDOW_SECONDS = float(os.environ.get("BATCH_WINDOW_MS", "0")) / 1000
+ANSWER_HOLD_SECONDS = float(os.environ.get("ANSWER_HOLD_MS", "0")) / 1000
 PORT = int(os.environ["PORT"])
 
 REQUESTS = Counter("inference_requests_total", "Requests answered")
@@ -54,10 +55,8 @@ class Network:
 
 
 def take_batch(waiting: queue.Queue[Job]) -> list[Job]:
-    """The first waiting request and those that came by the end of the window."""
+    """The first waiting request and those that wait behind it."""
     jobs = [waiting.get()]
-    if BATCH_WINDOW_SECONDS:
-        time.sleep(BATCH_WINDOW_SECONDS)
     while len(jobs) < BATCH_MAX and not waiting.empty():
         jobs.append(waiting.get())
     return jobs
@@ -91,6 +90,8 @@ class Application:
             ERRORS.inc()
             return 503, b"busy\n"
         score = await asyncio.wrap_future(answer)
+        if ANSWER_HOLD_SECONDS:
+            await asyncio.sleep(ANSWER_HOLD_SECONDS)
         LATENCY.observe(time.monotonic() - started)
         REQUESTS.inc()
         return 200, f"{score:.4f}\n".encode()
