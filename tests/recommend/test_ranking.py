@@ -82,6 +82,15 @@ def test_experience_narrows_the_interval_to_what_was_seen() -> None:
     assert "3 of 3" in after.source
 
 
+def test_one_try_does_not_narrow_the_interval() -> None:
+    after = corrected(PRIOR, [0.3])
+    assert (after.ratio.lower, after.ratio.upper) == (0.05, 0.6)
+
+
+def test_a_kept_change_that_saved_nothing_is_no_success() -> None:
+    assert corrected(PRIOR, [-0.1, 0.0]).confidence == corrected(PRIOR, [None, None]).confidence
+
+
 def test_only_failures_take_the_lower_bound_to_nothing() -> None:
     after = corrected(PRIOR, [None, None])
     assert after.ratio.lower == 0

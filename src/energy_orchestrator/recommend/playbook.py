@@ -12,20 +12,24 @@ from statistics import fmean
 from energy_orchestrator.model.units import Bounded
 from energy_orchestrator.recommend.observation import Prior
 
+ENOUGH = 3
+"""Tries after which the interval is what was seen; before, it also spans the prior's."""
+
 
 def corrected(prior: Prior, measured: Sequence[float | None]) -> Prior:
     """The prior after experience.
 
     Args:
-        measured: saved share of each finished try; None for one that was reverted.
+        measured: saved share of each finished try (a loss counts as 0); None for one that was reverted.
     """
     if not measured:
         return prior
-    held = [ratio for ratio in measured if ratio is not None]
-    confidence = (len(held) + prior.confidence) / (len(measured) + 1)
-    reason = f"{len(held)} of {len(measured)} such changes held here"
+    held = [min(1.0, max(0.0, ratio)) for ratio in measured if ratio is not None]
+    saved = sum(ratio > 0 for ratio in held)
+    confidence = (saved + prior.confidence) / (len(measured) + 1)
+    reason = f"{saved} of {len(measured)} such changes saved energy here"
     if not held:
         return Prior(Bounded(prior.ratio.value, 0.0, prior.ratio.upper), confidence, f"{reason}; {prior.source}")
     value = fmean([*held, prior.ratio.value])
-    low, high = min(*held, value), max(*held, value)
-    return Prior(Bounded(value, max(0.0, min(low, prior.ratio.value)), min(1.0, high)), confidence, reason)
+    seen = held if len(held) >= ENOUGH else [*held, prior.ratio.lower, prior.ratio.upper]
+    return Prior(Bounded(value, min(*seen, prior.ratio.value), max(*seen, value)), confidence, reason)

@@ -2,7 +2,8 @@
 
 A CPU or memory limit costs no joules by itself; lowering it lets others be placed beside it. So the saving expected
 of a limit is zero, and its upper bound is the power of the memory set free (0 to 0.4 W/GB: DRAM at rest to busy,
-Cloud Carbon Footprint takes 0.39 W/GB). A replica too many costs its own fixed CPU time: the part that does not follow the work.
+Cloud Carbon Footprint takes 0.39 W/GB). A replica too many costs its own fixed CPU time: the part that does not
+follow the work.
 """
 
 from __future__ import annotations
