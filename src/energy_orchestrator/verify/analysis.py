@@ -9,12 +9,16 @@ compared by a strict >), with `onNoData` added. Rules:
 - Windows that began before the initial delay are left out (a restarted program warms up).
 - Energy is judged when `count` windows of each side have J/op. Better than the baseline with the whole interval ->
   Successful; worse -> Failed; neither -> Inconclusive.
-- No data after `count` windows' time and a grace -> `on_no_data` (default Inconclusive).
+- No data after `count` windows' time and a grace -> `on_no_data` (default Inconclusive). A value that is no finite
+  number is no data: a broken metric must never pass.
+- A measurement that can't be taken (the store is down) says nothing about the canary: more than
+  `consecutive_error_limit` of them in a row end the run as Error (`ConsecutiveErrors`).
 - The run's phase is the worst of its metrics: Failed, Error, Inconclusive, Running, Successful.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -42,12 +46,15 @@ class AnalysisTemplate:
     initial_delay_seconds: float = 10.0
     failure_limit: int = 0
     inconclusive_limit: int = 0
+    consecutive_error_limit: int = 4
     on_no_data: AnalysisPhase = AnalysisPhase.INCONCLUSIVE
     grace_seconds: float = 30.0
     latency_p95_seconds: float | None = None
     error_ratio: float | None = None
     need_improvement: bool = True
     """Energy must be better (a canary), or only not worse (a watch window after a proven canary)."""
+    tolerance_ratio: float = 0.0
+    """Share of the baseline's median J/op that a shift must exceed to count, either way."""
     method: str = "canary_vs_baseline"
 
 
@@ -78,8 +85,76 @@ def evaluate(
     return AnalysisRun(phase, present, template.method, "; ".join(told))
 
 
+class ConsecutiveErrors:
+    """Counts measurements of one run that could not be taken; at most one an interval."""
+
+    def __init__(self, template: AnalysisTemplate) -> None:
+        self._template = template
+        self._count = 0
+        self._counted_at: datetime | None = None
+
+    def succeeded(self) -> None:
+        """A measurement was taken."""
+        self._count = 0
+
+    def failed(self, why: str, now: datetime) -> AnalysisRun | None:
+        """Count one; the run's end once the limit is exceeded (strictly, as in Argo Rollouts)."""
+        interval = timedelta(seconds=self._template.interval_seconds)
+        if self._counted_at is None or now - self._counted_at >= interval:
+            self._count, self._counted_at = self._count + 1, now
+        if self._count <= self._template.consecutive_error_limit:
+            return None
+        message = f"{self._count} measurements in a row could not be taken: {why}"
+        return AnalysisRun(AnalysisPhase.ERROR, (), self._template.method, message)
+
+
+def evaluate_idle(windows: Sequence[MeasuredWindow], count: int) -> AnalysisRun:
+    """Before a workload is stopped: it must have done nothing. Operations nobody counted are not none.
+
+    The metric `active_watts` tells what is saved; `savings.watts` reads it.
+    """
+    counted = [window.operations for window in windows if _finite(window.operations) is not None]
+    done = sum(filter(None, counted))
+    if done > 0:
+        phase, message = AnalysisPhase.FAILED, f"it did {done:g} operation(s) in the last {len(windows)} windows"
+    elif len(counted) < count:
+        phase = AnalysisPhase.INCONCLUSIVE
+        message = f"operations are known for {len(counted)} of the last windows, {count} are needed"
+    else:
+        phase, message = AnalysisPhase.SUCCESSFUL, f"no operation in {len(counted)} windows"
+    watts = [
+        joules / (window.window_end - window.window_start).total_seconds()
+        for window in windows
+        if (joules := _finite(window.active_joules)) is not None
+    ]
+    metrics = [
+        MetricResult("operations", phase, "threshold", "", canary=done, samples_canary=len(counted), message=message)
+    ]
+    if watts:
+        metrics.append(
+            MetricResult(
+                "active_watts",
+                phase,
+                "before",
+                "W",
+                baseline=median(watts),
+                canary=0.0,
+                estimate=-median(watts),
+                lower=-max(watts),
+                upper=-min(watts),
+                samples_baseline=len(watts),
+                message="what is stopped spends nothing",
+            )
+        )
+    return AnalysisRun(phase, tuple(metrics), "before_stop", message)
+
+
 def _value(window: MeasuredWindow, name: str) -> float | None:
-    return window.latency_p95_seconds if name == "latency_p95" else window.error_ratio
+    return _finite(window.latency_p95_seconds if name == "latency_p95" else window.error_ratio)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _gate(
@@ -126,9 +201,9 @@ def _gate(
 def _energy(
     template: AnalysisTemplate, baseline: Sequence[MeasuredWindow], canary: Sequence[MeasuredWindow], out_of_time: bool
 ) -> MetricResult:
-    before = [window.joules_per_operation for window in baseline if window.joules_per_operation is not None]
-    after = [window.joules_per_operation for window in canary if window.joules_per_operation is not None]
-    verdict = judge(before, after)
+    before = [value for window in baseline if (value := _finite(window.joules_per_operation)) is not None]
+    after = [value for window in canary if (value := _finite(window.joules_per_operation)) is not None]
+    verdict = judge(before, after, tolerance=template.tolerance_ratio * median(before) if before else 0.0)
     enough = min(len(before), len(after)) >= template.count or (
         template.method == "before_after" and len(after) >= template.count
     )

@@ -6,9 +6,12 @@ Lehmann 1963); its interval is the set of shifts that the test would not reject 
 *Nonparametric Statistical Methods*, 3rd ed., 4.2-4.3): exact for up to 20 untied values a side, else by the normal
 approximation with correction for ties.
 
-- better: the whole interval lies below zero (less is better here: joules, seconds) -> Successful
-- worse: the whole interval lies above zero -> Failed
-- otherwise, or with fewer than MIN_SAMPLES a side -> Inconclusive
+- better: the whole interval lies below -tolerance (less is better here: joules, seconds) -> Successful
+- worse: the whole interval lies above +tolerance -> Failed
+- otherwise, with fewer than MIN_SAMPLES a side, or with a value that is no finite number -> Inconclusive
+
+`higher_is_better` turns the two around. `verify/analysis.py` puts several such metrics together; `eo judge` asks
+`judge_columns`.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist, median
+from statistics import NormalDist
 
 import numpy as np
 from scipy.stats import mannwhitneyu
@@ -29,8 +32,8 @@ from energy_orchestrator.model.analysis_run import AnalysisPhase
 MIN_SAMPLES = 5
 EXACT_UP_TO = 20
 CONFIDENCE = 0.90
-MAX_SAMPLES = 5_000
-"""Pairwise differences grow with the square; longer columns are refused, not sampled."""
+MAX_SAMPLES = 2_000
+"""Pairwise differences grow with the square (32 MB here); longer columns are refused, not sampled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,37 +50,62 @@ class Judgement:
     message: str
 
 
-def judge(baseline: Sequence[float], canary: Sequence[float], *, confidence: float = CONFIDENCE) -> Judgement:
-    """Compare; less is better. Values that are not finite make the run an Error."""
+def judge(
+    baseline: Sequence[float],
+    canary: Sequence[float],
+    *,
+    confidence: float = CONFIDENCE,
+    tolerance: float = 0.0,
+    higher_is_better: bool = False,
+) -> Judgement:
+    """Compare. `tolerance` is the shift, in the unit of the samples, that is not worth a verdict."""
     m, n = len(baseline), len(canary)
-    if not all(map(math.isfinite, (*baseline, *canary))):
-        return Judgement(AnalysisPhase.ERROR, None, None, None, None, m, n, "a value is not a finite number")
+
+    def undecided(phase: AnalysisPhase, text: str) -> Judgement:
+        return Judgement(phase, None, None, None, None, m, n, text)
+
+    if not 0 < confidence < 1 or not 0 <= tolerance < math.inf:
+        return undecided(AnalysisPhase.ERROR, f"confidence {confidence} or tolerance {tolerance} is out of range")
     if max(m, n) > MAX_SAMPLES:
-        return Judgement(AnalysisPhase.ERROR, None, None, None, None, m, n, f"more than {MAX_SAMPLES} values a side")
+        return undecided(AnalysisPhase.ERROR, f"more than {MAX_SAMPLES} values a side")
+    if not all(map(math.isfinite, (*baseline, *canary))):
+        return undecided(AnalysisPhase.INCONCLUSIVE, "a value is not a finite number")
     if min(m, n) < MIN_SAMPLES:
         text = f"{m} baseline and {n} canary values: at least {MIN_SAMPLES} of each are needed"
-        return Judgement(AnalysisPhase.INCONCLUSIVE, None, None, None, None, m, n, text)
-    estimate, lower, upper = shift(baseline, canary, confidence)
+        return undecided(AnalysisPhase.INCONCLUSIVE, text)
+    found = shift(baseline, canary, confidence)
+    if found is None:
+        text = f"{m} and {n} values are too few for an interval at {confidence:g}"
+        return undecided(AnalysisPhase.INCONCLUSIVE, text)
+    phase, text = _verdict(found[1], found[2], tolerance, higher_is_better=higher_is_better)
     p_value = float(mannwhitneyu(canary, baseline, alternative="two-sided").pvalue)
-    if upper < 0:
-        phase, text = AnalysisPhase.SUCCESSFUL, "the canary is lower"
-    elif lower > 0:
-        phase, text = AnalysisPhase.FAILED, "the canary is higher"
-    else:
-        phase, text = AnalysisPhase.INCONCLUSIVE, "no difference can be told from the noise"
-    return Judgement(phase, estimate, lower, upper, p_value, m, n, text)
+    return Judgement(phase, *found, p_value, m, n, text)
 
 
-def shift(baseline: Sequence[float], canary: Sequence[float], confidence: float) -> tuple[float, float, float]:
-    """Hodges-Lehmann estimate of canary minus baseline, with its interval."""
-    differences = np.sort(np.subtract.outer(np.asarray(canary, float), np.asarray(baseline, float)), axis=None)
+def _verdict(lower: float, upper: float, tolerance: float, *, higher_is_better: bool) -> tuple[AnalysisPhase, str]:
+    good, bad = AnalysisPhase.SUCCESSFUL, AnalysisPhase.FAILED
+    if higher_is_better:
+        good, bad = bad, good
+    if upper < -tolerance:
+        return good, "the canary is lower"
+    if lower > tolerance:
+        return bad, "the canary is higher"
+    return AnalysisPhase.INCONCLUSIVE, "no difference can be told from the noise"
+
+
+def shift(baseline: Sequence[float], canary: Sequence[float], confidence: float) -> tuple[float, float, float] | None:
+    """Hodges-Lehmann estimate of canary minus baseline, with its interval; None where there are too few values
+    for the confidence asked."""
     rank = _interval_rank(baseline, canary, confidence)
-    estimate = float(median(differences))
-    return estimate, float(differences[rank]), float(differences[len(differences) - 1 - rank])
+    if rank < 1:
+        return None
+    differences = np.sort(np.subtract.outer(np.asarray(canary, float), np.asarray(baseline, float)), axis=None)
+    return float(np.median(differences)), float(differences[rank - 1]), float(differences[-rank])
 
 
 def _interval_rank(baseline: Sequence[float], canary: Sequence[float], confidence: float) -> int:
-    """Index of the lower bound in the sorted differences: the lower quantile of U, at least 0."""
+    """Which difference, counted from 1 at either end, bounds the interval: the largest k with
+    P(U <= k - 1) <= (1 - confidence) / 2, since the interval misses the shift exactly when U < k. 0 is none."""
     m, n = len(baseline), len(canary)
     tail = (1 - confidence) / 2
     tied = len({*baseline, *canary}) < m + n
@@ -87,7 +115,7 @@ def _interval_rank(baseline: Sequence[float], canary: Sequence[float], confidenc
         return int(np.searchsorted(below, tail, side="right"))
     size = m + n
     ties = sum(count**3 - count for count in Counter((*baseline, *canary)).values())
-    variance = m * n / 12 * (size + 1 - ties / (size * (size - 1)))
+    variance = max(0.0, m * n / 12 * (size + 1 - ties / (size * (size - 1))))
     return max(0, math.floor(m * n / 2 + NormalDist().inv_cdf(tail) * math.sqrt(variance)))
 
 
