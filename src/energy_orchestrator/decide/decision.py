@@ -1,11 +1,15 @@
 """From a recommendation to a decision.
 
-- A pause denies.
+- A pause denies, and so does a change that no executor can carry out.
+- Where the workload's declaration and the policy file both name a mode, the more careful one counts; where neither
+  does, the configured default.
 - Mode advisory denies; mode approve needs an approval; mode auto allows, but only where the workload is labelled
   non-production or batch (`environment` in AUTO_ENVIRONMENTS), else it needs an approval.
 - A policy that denies wins over everything; one that requires an approval wins over auto.
 - The budget denies for now: too many rollouts at once or in the last hour, a cool-down after a revert of the same
   target, a saving below the minimum. An approval does not lift it.
+
+`services/orchestrator.py` brings the values, keeps the decision and acts on it.
 """
 
 from __future__ import annotations
@@ -21,7 +25,9 @@ from energy_orchestrator.model.pause import Pause
 from energy_orchestrator.model.recommendation import Recommendation
 from energy_orchestrator.model.workload import Declaration
 
-AUTO_ENVIRONMENTS = frozenset({"demo", "development", "test", "staging", "batch"})
+AUTO_ENVIRONMENTS = frozenset({"demo", "development", "non-production", "test", "staging", "batch"})
+NO_EXECUTOR = "none"
+_CAREFUL_FIRST = (Mode.ADVISORY, Mode.APPROVE, Mode.AUTO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +79,29 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def chosen_mode(declared: str | None, by_rule: Mode | None, default: Mode) -> Mode:
+    """The more careful of what the declaration and the policy file say."""
+    said = [Mode(declared)] if declared else []
+    said += [by_rule] if by_rule else []
+    return min(said, key=_CAREFUL_FIRST.index, default=default)
+
+
 def decide(
     it: Recommendation,
     declaration: Declaration | None,
-    default_mode: Mode,
+    mode: Mode,
     verdicts: Sequence[Verdict],
     circumstances: Circumstances,
     budget: Budget,
     now: datetime,
 ) -> Decision:
-    """See the module."""
-    mode = Mode(declaration.mode) if declaration and declaration.mode else default_mode
+    """See the module; `mode` as `chosen_mode` gives it."""
     policies = tuple(verdict.policy for verdict in verdicts)
     denials = [f"{verdict.policy}: {verdict.message}" for verdict in verdicts if verdict.denies]
     if mode is Mode.ADVISORY:
         denials.append("mode advisory: nothing is executed")
+    if it.change.executor == NO_EXECUTOR:
+        denials.append("no executor owns the workload: declare it in the workload file first")
     if circumstances.pause:
         denials.append(f"paused by {circumstances.pause.by}: {circumstances.pause.reason}")
     denials += over_budget(it, circumstances, budget, now)

@@ -1,5 +1,7 @@
-"""Policies: named CEL rules from a YAML file. Deny wins; an evaluation error denies.
+"""Policies: named CEL rules and modes from a YAML file. Deny wins; an evaluation error denies.
 
+    modes:                                                     # the first that fits; what is left out fits all
+      - {tenant: local, namespace: shop, suggestion_type: idle_shutdown, mode: advisory}
     policies:
       - name: production-needs-a-person
         when: workload.labels.environment == "production"     # optional; default: always
@@ -7,12 +9,13 @@
         message: production is changed by people only
 
 Expressions see `recommendation` (suggestion_type, risk_score, confidence, expected_savings_j, expected_savings_j_lower,
-source, patch, risk_parts) and `workload` (key, name, labels, replicas, declared). CEL: https://cel.dev.
+source, patch, risk_parts) and `workload` (key, name, labels, replicas, declared). CEL: https://cel.dev. The language
+has no loops without bounds; the length of an expression is bounded too. `decision` takes the verdicts from here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -23,6 +26,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from energy_orchestrator.errors import InvalidInputError
+from energy_orchestrator.model.decision import Mode
+from energy_orchestrator.model.recommendation import SuggestionType
 
 MAX_EXPRESSION = 2_000
 
@@ -43,10 +48,30 @@ class _Entry(BaseModel):
         return self
 
 
+class ModeRule(BaseModel):
+    """A mode for what fits. `namespace` is the workload's label of that name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tenant: str | None = None
+    namespace: str | None = None
+    suggestion_type: SuggestionType | None = None
+    mode: Mode
+
+
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
+    modes: list[ModeRule] = []
     policies: list[_Entry]
+
+    @model_validator(mode="after")
+    def _unique(self) -> _File:
+        names = [entry.name for entry in self.policies]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"policies: named twice: {', '.join(twice)}")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +87,21 @@ class Verdict:
 class Policies:
     """Compiled rules; made by `load_policies`."""
 
-    def __init__(self, entries: list[_Entry], where: str) -> None:
+    def __init__(self, entries: list[_Entry], where: str, modes: Sequence[ModeRule] = ()) -> None:
+        self._modes = tuple(modes)
         self._rules = [
             (entry, self._compile(entry.when or "true", entry, where), self._compile(_effect(entry), entry, where))
             for entry in entries
         ]
+
+    def mode_for(self, tenant: str, namespace: str | None, suggestion_type: SuggestionType) -> Mode | None:
+        """Mode of the first rule that fits; None when the file says nothing."""
+        asked = (tenant, namespace, suggestion_type)
+        for rule in self._modes:
+            wanted = (rule.tenant, rule.namespace, rule.suggestion_type)
+            if all(want is None or want == have for want, have in zip(wanted, asked, strict=True)):
+                return rule.mode
+        return None
 
     def evaluate(self, context: Mapping[str, Any]) -> list[Verdict]:
         """Every policy that applies, in the order of the file."""
@@ -120,6 +155,8 @@ def load_policies(path: Path | None) -> Policies:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(map(str, first["loc"]))
         raise InvalidInputError(
-            f"{field}: {first['msg']}", where=name, next_step="see decide/policy.py for the form"
+            f"{field}: {str(first['msg']).removeprefix('Value error, ')}".removeprefix(": "),
+            where=name,
+            next_step="see decide/policy.py for the form",
         ) from error
-    return Policies(content.policies, name)
+    return Policies(content.policies, name, content.modes)

@@ -7,22 +7,28 @@ The order of one tick is what makes a kill -9 harmless at any point:
 3. in one transaction store the new state, the history line, the audit entry and the intended act;
 4. check the pause again, let the executor act, mark the act done.
 
+A state that somebody else changed meanwhile (a person aborts) is refused by the journal, and looked at anew at the
+next tick. What goes wrong with one rollout does not keep the others from moving.
+
 Killed before 3 nothing happened. Killed between 3 and 4 the act is still `intended` and is done at the next tick;
 executors set desired states, so doing it twice is doing it once.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from energy_orchestrator.errors import EoError
+from energy_orchestrator.errors import ConflictError, EoError, UnavailableError
 from energy_orchestrator.execute import rollout_machine
 from energy_orchestrator.execute.port import Executor, TargetState
 from energy_orchestrator.execute.rollout_machine import Action, ActionKind, Observation, Transition
 from energy_orchestrator.model.analysis_run import AnalysisRun
-from energy_orchestrator.model.rollout import Rollout, RolloutPhase, StepKind
+from energy_orchestrator.model.rollout import Rollout, RolloutPhase
+
+log = logging.getLogger(__name__)
 
 
 class Journal(Protocol):
@@ -41,7 +47,7 @@ class Journal(Protocol):
         ...
 
     def store(self, transition: Transition, now: datetime) -> None:
-        """Step 3 above."""
+        """Step 3 above; ConflictError when the rollout is not in the state the transition began at."""
         ...
 
     def store_analysis(self, rollout: Rollout, run: AnalysisRun, now: datetime) -> None:
@@ -76,9 +82,17 @@ class Driver:
         self._crash_point = crash_point
 
     def tick(self, now: datetime) -> None:
-        """Move all active rollouts."""
+        """Move all active rollouts; raises the first error once every one had its turn."""
+        errors: list[Exception] = []
         for rollout in self._journal.active():
-            self._move(rollout, now)
+            try:
+                self._move(rollout, now)
+            except ConflictError as error:
+                log.info("rollout %s: %s", rollout.id, error)
+            except Exception as error:  # raised below
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def _move(self, rollout: Rollout, now: datetime) -> None:
         transition = rollout_machine.advance(rollout, self._look(rollout, now), now)
@@ -96,16 +110,16 @@ class Driver:
         state, message = self._journal.action(rollout.tenant, action.id) if action else (None, "")
         if paused:
             return Observation(True, state, message, None, None)
-        target = self._executors[rollout.executor].observe(rollout.tenant, rollout.workload)
+        target = self._executor(rollout).observe(rollout.tenant, rollout.workload)
         run = None
-        if rollout.step and rollout.step.kind in (StepKind.ANALYSIS, StepKind.WATCH) and _analysing(rollout):
+        if not target.failed and _analysing(rollout):
             run = self._analyze(rollout, target, now)
             if run is not None:
                 self._journal.store_analysis(rollout, run, now)
         return Observation(False, state, message, target, run)
 
     def _act(self, rollout: Rollout, action: Action, now: datetime) -> None:
-        executor = self._executors[rollout.executor]
+        executor = self._executor(rollout)
         failed, message = None, ""
         try:
             match action.kind:
@@ -122,6 +136,16 @@ class Driver:
         self._journal.finish(rollout, action, failed, message, now)
         self._crash_point("after_finish")
 
+    def _executor(self, rollout: Rollout) -> Executor:
+        if rollout.executor not in self._executors:
+            raise UnavailableError(
+                f"no executor {rollout.executor!r} here",
+                where=f"rollout {rollout.id}",
+                next_step="start with the executor that began it; nothing is moved until then",
+            )
+        return self._executors[rollout.executor]
+
 
 def _analysing(rollout: Rollout) -> bool:
-    return rollout.phase in (RolloutPhase.RUNNING, RolloutPhase.WATCHING)
+    measuring = rollout.step is not None and rollout.step.kind in rollout_machine.MEASURING
+    return measuring and rollout.phase in (RolloutPhase.RUNNING, RolloutPhase.WATCHING) and rollout.paused_at is None

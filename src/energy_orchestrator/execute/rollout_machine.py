@@ -3,19 +3,22 @@
 Words follow Argo Rollouts (https://argo-rollouts.readthedocs.io/en/stable/features/specification/). The rules:
 
 - One act at a time. An act has an id made of rollout, step and attempt, so asking for it again is the same act.
-- While paused by the kill switch nothing is begun: no act, no step. Time spent paused does not pass for a step.
+- While paused by the kill switch nothing is begun: no act, no step. Time spent paused does not pass for a step, and
+  an analysis that was interrupted starts again with fresh windows.
 - setScope is done when the executor says that what runs is what is wanted; when that fails, or takes longer than
   CONVERGE_SECONDS, the rollout reverts.
 - smoke must answer at once; a failed smoke test reverts.
 - analysis: Successful goes on; Failed and Error revert; Inconclusive stops in phase Inconclusive and never passes.
   There an operator may retry or abort; after INCONCLUSIVE_SECONDS it reverts by itself.
 - watch is an analysis after full rollout, with the same consequences: failing there still restores the pre-image.
+- A workload is stopped only after idleCheck found that it did nothing.
 - Reverting goes on until the executor says that the pre-image is back. Only then the rollout is Failed or Error.
 - A finished rollout never changes again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -27,6 +30,9 @@ from energy_orchestrator.model.rollout import Rollout, RolloutPhase, Step, StepK
 CONVERGE_SECONDS = 90.0
 REVERT_AGAIN_SECONDS = 30.0
 INCONCLUSIVE_SECONDS = 900.0
+SETTLE_SECONDS = 10.0
+"""How long a stopped or newly started workload is left alone before it counts as done."""
+MEASURING = (StepKind.ANALYSIS, StepKind.WATCH, StepKind.IDLE_CHECK)
 
 
 class ActionKind(StrEnum):
@@ -67,19 +73,25 @@ class Transition:
     event: str = ""
 
 
-def plan(replicas: int, patch: object) -> tuple[Step, ...]:
-    """Steps for a target: a canary of one replica where there are several, else before and after."""
-    stops = isinstance(patch, dict) and patch.get("replicas") == 0
-    if stops:
-        return (Step(StepKind.SET_SCOPE, percent=100), Step(StepKind.PAUSE, seconds=10.0))
-    if replicas < 2:
-        return (Step(StepKind.SET_SCOPE, percent=100), Step(StepKind.SMOKE), Step(StepKind.WATCH))
-    share = max(1, 100 // replicas)
+def plan(replicas: int, patch: Mapping[str, object]) -> tuple[Step, ...]:
+    """Steps for a target: a canary of one replica where there are several, else before and after.
+
+    A change of the number of replicas has no canary: no single replica has it. One that stands still has no before.
+    """
+    everywhere = Step(StepKind.SET_SCOPE, percent=100)
+    settle = Step(StepKind.PAUSE, seconds=SETTLE_SECONDS)
+    wanted = patch.get("replicas")
+    if wanted == 0:
+        return (Step(StepKind.IDLE_CHECK), everywhere, settle)
+    if replicas == 0:
+        return (everywhere, Step(StepKind.SMOKE), settle)
+    if replicas == 1 or wanted is not None:
+        return (everywhere, Step(StepKind.SMOKE), Step(StepKind.WATCH))
     return (
-        Step(StepKind.SET_SCOPE, percent=share),
+        Step(StepKind.SET_SCOPE, percent=max(1, 100 // replicas)),
         Step(StepKind.SMOKE),
         Step(StepKind.ANALYSIS),
-        Step(StepKind.SET_SCOPE, percent=100),
+        everywhere,
         Step(StepKind.SMOKE),
         Step(StepKind.WATCH),
     )
@@ -103,7 +115,9 @@ def advance(rollout: Rollout, seen: Observation, now: datetime) -> Transition:
     if rollout.phase.finished:
         return Transition(rollout)
     if seen.paused:
-        return Transition(rollout)
+        return Transition(rollout) if rollout.paused_at else Transition(replace(rollout, paused_at=now), event="paused")
+    if rollout.paused_at is not None:
+        return _resumed(rollout, rollout.paused_at, now)
     if rollout.phase is RolloutPhase.PENDING:
         started = replace(rollout, phase=_phase_of(rollout.step), step_started_at=now)
         return Transition(started, event=f"started: {_describe(rollout.step)}")
@@ -122,7 +136,7 @@ def advance(rollout: Rollout, seen: Observation, now: datetime) -> Transition:
         case StepKind.PAUSE:
             waited = now - rollout.step_started_at >= timedelta(seconds=step.seconds or 0)
             return _next_step(rollout, now) if waited else Transition(rollout)
-        case StepKind.ANALYSIS | StepKind.WATCH:
+        case StepKind.ANALYSIS | StepKind.WATCH | StepKind.IDLE_CHECK:
             return _analysis(rollout, seen, now)
 
 
@@ -144,6 +158,16 @@ def retry(rollout: Rollout, now: datetime) -> Transition:
         rollout, phase=_phase_of(rollout.step), attempt=rollout.attempt + 1, step_started_at=now, message=""
     )
     return Transition(again, event="repeated by an operator")
+
+
+def _resumed(rollout: Rollout, paused_at: datetime, now: datetime) -> Transition:
+    fresh = rollout.step is not None and rollout.step.kind in MEASURING and not _waits_for_a_person(rollout)
+    begun = now if fresh else rollout.step_started_at + (now - paused_at)
+    return Transition(replace(rollout, paused_at=None, step_started_at=begun), event="resumed")
+
+
+def _waits_for_a_person(rollout: Rollout) -> bool:
+    return rollout.phase is RolloutPhase.INCONCLUSIVE
 
 
 def _set_scope(rollout: Rollout, step: Step, seen: Observation, now: datetime) -> Transition:
@@ -193,15 +217,18 @@ def _inconclusive(rollout: Rollout, now: datetime) -> Transition:
 def _reverting(rollout: Rollout, seen: Observation, now: datetime) -> Transition:
     if seen.action_state in (None, "intended"):
         return Transition(replace(rollout, scope_percent=0), action_of(rollout))
-    waited = now - rollout.step_started_at > timedelta(seconds=REVERT_AGAIN_SECONDS)
+    waited = now - rollout.step_started_at
     if seen.action_state == "failed":
-        if not waited:
+        if waited <= timedelta(seconds=REVERT_AGAIN_SECONDS):
             return Transition(rollout)
         again = replace(rollout, attempt=rollout.attempt + 1, step_started_at=now)
         return Transition(again, event=f"the revert failed and is repeated: {seen.action_message}")
     if seen.target is not None and seen.target.converged:
         ended = replace(rollout, phase=rollout.failure or RolloutPhase.FAILED, finished_at=now)
         return Transition(ended, event=f"reverted: {rollout.message}")
+    if waited > timedelta(seconds=CONVERGE_SECONDS):
+        why = seen.target.message if seen.target else "the executor does not answer"
+        return Transition(replace(rollout, step_started_at=now), event=f"still reverting: {why}")
     return Transition(rollout)
 
 

@@ -38,6 +38,7 @@ class StepKind(StrEnum):
     ANALYSIS = "analysis"
     PAUSE = "pause"
     WATCH = "watch"
+    IDLE_CHECK = "idleCheck"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class Step:
                 return f"pause {self.seconds:g} s"
             case StepKind.WATCH:
                 return "watch after full rollout"
+            case StepKind.IDLE_CHECK:
+                return "check that it does nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,10 @@ class Rollout:
     failure: RolloutPhase | None = None
     """Phase to end in once the revert is done."""
     finished_at: datetime | None = None
+    paused_at: datetime | None = None
+    """Since when the kill switch holds it."""
+    version: int = 0
+    """Counts stored states: a state that was computed from an older one is refused."""
 
     @property
     def step(self) -> Step | None:

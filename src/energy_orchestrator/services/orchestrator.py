@@ -7,21 +7,28 @@ transaction with its audit entry inside.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from uuid_utils.compat import uuid7
 
-from energy_orchestrator.decide.decision import Budget, Circumstances, decide, over_budget, policy_context
+from energy_orchestrator.decide.decision import Budget, Circumstances, chosen_mode, decide, over_budget, policy_context
 from energy_orchestrator.decide.policy import Policies
-from energy_orchestrator.errors import ConflictError, DeniedError, EoError, InvalidInputError, NotFoundError
+from energy_orchestrator.errors import (
+    ConflictError,
+    DeniedError,
+    EoError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+)
 from energy_orchestrator.execute import rollout_machine
 from energy_orchestrator.execute.driver import Driver, no_crash
-from energy_orchestrator.execute.port import Executor, TargetState
-from energy_orchestrator.model.analysis_run import AnalysisRun
+from energy_orchestrator.execute.port import Executor
 from energy_orchestrator.model.decision import Decision, DecisionOutcome, Mode
 from energy_orchestrator.model.pause import Pause
 from energy_orchestrator.model.recommendation import (
@@ -32,28 +39,19 @@ from energy_orchestrator.model.recommendation import (
     SuggestionType,
     Target,
 )
-from energy_orchestrator.model.rollout import Rollout, StepKind
-from energy_orchestrator.model.sample import MeasuredWindow
+from energy_orchestrator.model.rollout import Rollout
 from energy_orchestrator.model.units import Bounded, Tier
 from energy_orchestrator.model.workload import Declaration, KnobMeaning
 from energy_orchestrator.services.rollout_journal import RolloutJournal
+from energy_orchestrator.services.step_analysis import Measurements, StepAnalysis
 from energy_orchestrator.store.records import audit_log, outcomes, pauses, recommendations, rollouts
 from energy_orchestrator.store.records.database import Connection, Database
-from energy_orchestrator.verify.analysis import AnalysisTemplate, evaluate
+from energy_orchestrator.verify.analysis import AnalysisTemplate
 
 log = logging.getLogger(__name__)
 
 PROPOSAL_LIFE = timedelta(hours=1)
-
-
-class Measurements(Protocol):
-    """Windows of a group of replicas (None for all), read from the series."""
-
-    def windows(
-        self, tenant: str, workload: str, replicas: Sequence[str] | None, start: datetime, end: datetime
-    ) -> list[MeasuredWindow]:
-        """Windows that lie in the span, oldest first."""
-        ...
+STORE_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +82,14 @@ class Orchestrator:
         self._executors = executors
         self._declaration_of = declaration_of
         self._policies = policies
-        self._measurements = measurements
         self._settings = settings
         self._clock = clock
-        self._driver = Driver(RolloutJournal(database), executors, self._analyze, crash_point)
+        self._driver = Driver(
+            RolloutJournal(database),
+            executors,
+            StepAnalysis(measurements, declaration_of, settings.analysis, settings.watch_windows),
+            crash_point,
+        )
 
     # -- the loop -------------------------------------------------------------------------------------------
 
@@ -101,20 +103,16 @@ class Orchestrator:
         self._driver.tick(now)
 
     def store_found(self, found: Sequence[Recommendation]) -> None:
-        """Keep what the analyzer found; decide about what is new."""
+        """Keep what the analyzer found; decide about what is new. A transaction each: the audit log's lock is then
+        always taken after the rows."""
         now = self._clock()
-        with self._database.transaction() as connection:
-            for one in found:
-                if recommendations.upsert_found(connection, one, now):
-                    self._decide_if_new(connection, one, now)
+        for one in found:
+            with self._database.transaction() as connection:
+                kept = recommendations.upsert_found(connection, one, now)
+                if kept is not None:
+                    self._decide_if_new(connection, kept, now)
 
-    def _decide_if_new(self, connection: Connection, found: Recommendation, now: datetime) -> None:
-        row = next(
-            (it for it in recommendations.listed(connection, found.target.tenant) if it.dedupe_key == found.dedupe_key),
-            None,
-        )
-        if row is None or row.status is not RecommendationStatus.OPEN:
-            return
+    def _decide_if_new(self, connection: Connection, row: Recommendation, now: datetime) -> None:
         decision = self._decision(connection, row, now)
         before = recommendations.last_decision(connection, row.target.tenant, row.id)
         if before is None:
@@ -146,12 +144,16 @@ class Orchestrator:
                 self._start(recommendation, now)
             except ConflictError:
                 continue
+            except UnavailableError as error:  # the approval stays, and is tried again
+                log.info("recommendation %s waits: %s", recommendation.id, error)
             except EoError as error:
                 log.warning("recommendation %s can't start: %s", recommendation.id, error)
                 self._give_up(recommendation, str(error), now)
 
     def _start(self, it: Recommendation, now: datetime) -> None:
-        executor = self._executors[it.change.executor]
+        executor = self._executors.get(it.change.executor)
+        if executor is None:
+            raise NotFoundError(f"no executor {it.change.executor!r} here", where=it.target.workload)
         tenant, workload = it.target.tenant, it.target.workload
         pre_image = executor.pre_image(tenant, workload)
         steps = rollout_machine.plan(executor.replicas(tenant, workload), dict(it.change.patch))
@@ -189,31 +191,6 @@ class Orchestrator:
                 now,
             )
             self._audit(connection, it, "orchestrator", "recommendation.failed", {"reason": why}, now)
-
-    def _analyze(self, rollout: Rollout, target: TargetState, now: datetime) -> AnalysisRun | None:
-        """Windows for the present step. A canary is compared with the baseline of the same time; after full rollout
-        with the same workload before the rollout began."""
-        slo = self._declaration_of(rollout.tenant, rollout.workload).slo
-        template = replace(
-            self._settings.analysis, latency_p95_seconds=slo.latency_p95_seconds, error_ratio=slo.error_ratio
-        )
-        start = rollout.step_started_at
-        after = self._measurements.windows(rollout.tenant, rollout.workload, target.canary, start, now)
-        if rollout.step is not None and rollout.step.kind is StepKind.ANALYSIS:
-            before = self._measurements.windows(rollout.tenant, rollout.workload, target.baseline, start, now)
-            return evaluate(template, before, after, start, now)
-        had_canary = any(step.kind is StepKind.ANALYSIS for step in rollout.steps)
-        span = timedelta(seconds=3 * template.count * template.interval_seconds)
-        before = self._measurements.windows(
-            rollout.tenant, rollout.workload, None, rollout.started_at - span, rollout.started_at
-        )
-        template = replace(
-            template,
-            method="before_after",
-            need_improvement=not had_canary,
-            count=self._settings.watch_windows if had_canary else template.count,
-        )
-        return evaluate(template, before, after, start, now)
 
     # -- what people ask for --------------------------------------------------------------------------------
 
@@ -286,13 +263,6 @@ class Orchestrator:
             source="operator",
         )
         with self._database.transaction() as connection:
-            live = recommendations.listed(connection, tenant)
-            if any(it.dedupe_key == one.dedupe_key for it in live):
-                raise ConflictError(
-                    "the same change is already proposed",
-                    where=workload,
-                    next_step="`eo recommendations list` shows it",
-                )
             recommendations.insert(connection, one, now)
             self._audit(connection, one, actor, "recommendation.proposed", _summary(one), now)
             recommendations.add_decision(
@@ -303,19 +273,14 @@ class Orchestrator:
     def decide_inconclusive(self, tenant: str, rollout_id: str, actor: str, *, retry: bool) -> Rollout:
         """Retry or abort; abort also ends a running rollout. ConflictError when it is finished."""
         now = self._clock()
-        with self._database.transaction() as connection:
-            rollout = rollouts.get(connection, tenant, rollout_id)
-        if rollout.phase.finished:
-            raise ConflictError(f"it is {rollout.phase.value}", where=f"rollout {rollout_id}")
-        change = (
-            rollout_machine.retry(rollout, now) if retry else rollout_machine.abort(rollout, f"aborted by {actor}", now)
-        )
-        if change.rollout == rollout:
-            raise ConflictError(
-                f"it is {rollout.phase.value}: only an inconclusive step can be repeated", where=f"rollout {rollout_id}"
-            )
-        RolloutJournal(self._database).store(change, now)
-        return change.rollout
+        for _ in range(STORE_TRIES):
+            with self._database.transaction() as connection:
+                rollout = rollouts.get(connection, tenant, rollout_id)
+            change = _person_decides(rollout, actor, now, retry=retry)
+            with contextlib.suppress(ConflictError):  # the driver was faster: look again
+                RolloutJournal(self._database).store(change, now, actor=actor)
+                return change.rollout
+        raise ConflictError("it keeps changing", where=f"rollout {rollout_id}", next_step="repeat the call")
 
     def pause(self, tenant: str, actor: str, reason: str) -> Pause:
         """Stop every executor of the tenant."""
@@ -376,7 +341,10 @@ class Orchestrator:
         if for_approval:
             # An approved change waits for its turn: only the number under way and the rate may pass.
             circumstances = replace(circumstances, active_rollouts=0, rollouts_last_hour=0)
-        return decide(it, declaration, self._settings.mode, verdicts, circumstances, self._settings.budget, now)
+        namespace = declaration.labels.get("namespace") if declaration else None
+        rule = self._policies.mode_for(it.target.tenant, namespace, it.suggestion_type)
+        mode = chosen_mode(declaration.mode if declaration else None, rule, self._settings.mode)
+        return decide(it, declaration, mode, verdicts, circumstances, self._settings.budget, now)
 
     def _circumstances(self, connection: Connection, it: Recommendation, now: datetime) -> Circumstances:
         tenant = it.target.tenant
@@ -400,6 +368,16 @@ class Orchestrator:
             subject=f"recommendation/{it.id}",
             body=body,
         )
+
+
+def _person_decides(rollout: Rollout, actor: str, now: datetime, *, retry: bool) -> rollout_machine.Transition:
+    change = (
+        rollout_machine.retry(rollout, now) if retry else rollout_machine.abort(rollout, f"aborted by {actor}", now)
+    )
+    if change.rollout == rollout:
+        possible = "only an inconclusive step can be repeated" if retry else "it can't be aborted any more"
+        raise ConflictError(f"it is {rollout.phase.value}: {possible}", where=f"rollout {rollout.id}")
+    return change
 
 
 def _summary(it: Recommendation) -> dict[str, Any]:

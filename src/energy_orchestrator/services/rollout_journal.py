@@ -1,4 +1,7 @@
-"""The driver's journal on Postgres: state, history, audit entry and intent in one transaction."""
+"""The driver's journal on Postgres: state, history, audit entry and intent in one transaction.
+
+When a rollout ends, the same transaction ends its recommendation and keeps the outcome for the playbook.
+"""
 
 from __future__ import annotations
 
@@ -35,19 +38,19 @@ class RolloutJournal:
             entry = rollouts.journal_entry(connection, tenant, action_id)
         return (entry.state, entry.message) if entry else (None, "")
 
-    def store(self, transition: Transition, now: datetime) -> None:
-        """As the port says."""
+    def store(self, transition: Transition, now: datetime, actor: str = "orchestrator") -> None:
+        """As the port says; `actor` is who the audit log names."""
         rollout, action = transition.rollout, transition.action
         with self._database.transaction() as connection:
-            rollouts.save(connection, rollout)
+            rollouts.save(connection, rollout)  # first: refuses what is based on an older state
             if action is not None:
                 payload = {"percent": action.percent, "patch": dict(rollout.patch)}
                 rollouts.intend(connection, rollout, action.id, action.kind.value, payload, now)
-            if transition.event:
-                rollouts.add_event(connection, rollout, now, transition.event)
-                self._audit(connection, rollout, transition.event, now)
             if rollout.phase.finished:
                 self._close(connection, rollout, now)
+            if transition.event:
+                rollouts.add_event(connection, rollout, now, transition.event)
+                self._audit(connection, rollout, transition.event, actor, now)  # last: its lock is taken after all rows
 
     def store_analysis(self, rollout: Rollout, run: AnalysisRun, now: datetime) -> None:
         """As the port says."""
@@ -61,13 +64,13 @@ class RolloutJournal:
             rollouts.finish_action(connection, rollout.tenant, action.id, state, failed or message, now)
 
     @staticmethod
-    def _audit(connection: Connection, rollout: Rollout, event: str, now: datetime) -> None:
+    def _audit(connection: Connection, rollout: Rollout, event: str, actor: str, now: datetime) -> None:
         body = {"phase": rollout.phase.value, "step": rollout.step_index, "event": event, "patch": dict(rollout.patch)}
         audit_log.append(
             connection,
             now,
             tenant=rollout.tenant,
-            actor="orchestrator",
+            actor=actor,
             action="rollout",
             subject=f"rollout/{rollout.id}",
             body=body,

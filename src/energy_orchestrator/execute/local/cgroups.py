@@ -6,6 +6,7 @@ worse than none.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from energy_orchestrator.model.workload import Limits
@@ -30,8 +31,17 @@ class CgroupLimiter:
             else:
                 self._limit_v1(replica, pid, limits)
         except OSError as error:
-            return f"limits of {replica} are not in force: {error.strerror} ({error.filename})"
+            return f"limits of {replica} are not in force: {error.strerror} ({error.filename or self._root})"
         return None
+
+    def remove(self) -> None:
+        """Remove this instance's groups; those with processes in them stay."""
+        for base in (self._root, self._root / "cpu", self._root / "memory"):
+            parent = base / "eo" / self._instance
+            with contextlib.suppress(OSError):
+                for group in [*parent.iterdir(), parent]:
+                    if group.is_dir():
+                        group.rmdir()
 
     def _limit_v2(self, replica: str, pid: int, limits: Limits) -> None:
         parent = self._root / "eo" / self._instance

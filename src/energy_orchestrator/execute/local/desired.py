@@ -35,12 +35,17 @@ class DesiredStore(Protocol):
         """Replace it; writing the same again changes nothing."""
         ...
 
+    def paused(self, tenant: str) -> bool:
+        """Whether the kill switch is on."""
+        ...
+
 
 class MemoryDesiredStore:
     """For tests and for running without records; forgets at the end."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], dict[str, Any]] = {}
+        self.paused_tenants: set[str] = set()
 
     def read(self, tenant: str, workload: str) -> dict[str, Any] | None:
         """As the port says."""
@@ -49,6 +54,10 @@ class MemoryDesiredStore:
     def write(self, tenant: str, workload: str, desired: Mapping[str, Any], now: datetime) -> None:  # noqa: ARG002
         """As the port says."""
         self._kept[tenant, workload] = dict(desired)
+
+    def paused(self, tenant: str) -> bool:
+        """As the port says."""
+        return tenant in self.paused_tenants
 
 
 @dataclass(frozen=True, slots=True)

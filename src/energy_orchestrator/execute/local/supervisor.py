@@ -4,6 +4,9 @@
 end (one replica of a workload at a time, the others stay up), kills what did not end in time, and backs off from a
 program that keeps dying. Everything it knows it reads anew: desired states from the store, processes from /proc.
 After a kill -9 of the orchestrator the next `reconcile` finds the same processes and goes on.
+
+While the kill switch is on, no replica is replaced or ended; one that dies is started again, since a pause is there
+to protect what runs.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from energy_orchestrator.model.workload import Declaration
 log = logging.getLogger(__name__)
 
 TERMINATE_SECONDS = 10.0
+KILL_SECONDS = 5.0
 BACK_OFF_SECONDS = (0.0, 1.0, 5.0, 15.0, 30.0, 60.0)
 STABLE_SECONDS = 30.0
 """A replica that lived this long starts again at once."""
@@ -111,6 +115,8 @@ class LocalExecutor:
 
     def observe(self, tenant: str, workload: str) -> TargetState:
         """Whether each replica runs with its wanted generation and is ready."""
+        if workload not in self._declarations:
+            return self._undeclared(workload)
         specs = replica_specs(self._declared(workload), self._store.read(tenant, workload), self._folder)
         running = self._of(workload)
         waiting = [spec.name for spec in specs if not self._is_up(spec, running)]
@@ -154,13 +160,17 @@ class LocalExecutor:
     def reconcile(self) -> None:
         """One pass over all workloads; an error in one does not keep the others from running."""
         running = self._processes.running()
+        self._processes.end_leftovers()
+        self._processes.rotate_logs()
         self._kill_overdue({replica.pid: replica for replica in running})
+        paused = self._store.paused(self._tenant)
         for workload, declaration in self._declarations.items():
             try:
-                self._reconcile(workload, [r for r in running if r.workload == declaration.name])
+                self._reconcile(workload, [r for r in running if r.workload == declaration.name], paused=paused)
             except EoError as error:
                 self._say(f"{workload}: {error}")
-        self._end_undeclared(running)
+        if not paused:
+            self._end_undeclared(running)
 
     def stop_all(self, timeout_seconds: float = TERMINATE_SECONDS) -> None:
         """End every replica and wait for it: Ctrl-C of `eo up`."""
@@ -173,17 +183,23 @@ class LocalExecutor:
                     self._processes.end(replica, force=force)
             time.sleep(0.1)
             force = time.monotonic() > deadline
+            if time.monotonic() > deadline + KILL_SECONDS:
+                log.error("still there after SIGKILL: %s", ", ".join(f"{it.name} ({it.pid})" for it in running))
+                break
+        self._processes.end_leftovers()
+        self._limiter.remove()
 
     # -- the pass over one workload -------------------------------------------------------------------------
 
-    def _reconcile(self, workload: str, running: list[RunningReplica]) -> None:
+    def _reconcile(self, workload: str, running: list[RunningReplica], *, paused: bool) -> None:
         specs = self.specs(workload)
         by_name = {replica.name: replica for replica in running}
         wanted = {spec.name for spec in specs}
-        for replica in running:
-            if replica.name not in wanted:
-                self._end(replica)
-        self._replace_one(specs, by_name, running)
+        if not paused:
+            for replica in running:
+                if replica.name not in wanted:
+                    self._end(replica)
+            self._replace_one(specs, by_name, running)
         for spec in specs:
             if spec.name not in by_name:
                 self._start(spec)
@@ -263,6 +279,10 @@ class LocalExecutor:
                     return False
                 return _accepts(spec.port) if spec.port else time.time() - replica.started > 1.0
         return False
+
+    def _undeclared(self, workload: str) -> TargetState:
+        left = [r.name for r in self._processes.running() if f"declared/{r.workload}" == workload]
+        return TargetState(not left, True, f"{workload} is not declared any more", (), ())
 
     def _of(self, workload: str) -> list[RunningReplica]:
         name = self._declared(workload).name

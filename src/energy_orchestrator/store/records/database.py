@@ -14,7 +14,7 @@ import yoyo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from energy_orchestrator.errors import UnavailableError
+from energy_orchestrator.errors import InvalidInputError, UnavailableError
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations" / "postgres"
 
@@ -33,6 +33,8 @@ class Database:
             open=False,
             kwargs={"row_factory": dict_row, "application_name": "energy-orchestrator"},
             timeout=10,
+            # A server that was restarted would else fail one call for each connection in the pool.
+            check=ConnectionPool.check_connection,
         )
 
     def open(self) -> None:
@@ -55,6 +57,12 @@ class Database:
         try:
             with self._pool.connection() as connection:
                 yield connection
+        except psycopg.DataError as error:
+            raise InvalidInputError(
+                f"Postgres can't keep this value: {str(error).splitlines()[0]}",
+                where="records",
+                next_step="correct the value (no NUL characters, no numbers that are not finite)",
+            ) from error
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise UnavailableError(
                 f"Postgres: {type(error).__name__}", where="records", next_step="the call can be repeated"

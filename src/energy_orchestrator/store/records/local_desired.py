@@ -1,4 +1,7 @@
-"""Desired state of the local executor: the promoted changes on top of the file, and the canary's."""
+"""Desired state of the local executor: the promoted changes on top of the file, and the canary's.
+
+Written by a rollout's acts, read by every pass of the supervisor; so a restart finds what was wanted.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from energy_orchestrator.store.records import pauses
 from energy_orchestrator.store.records.database import Database
 
 
@@ -44,3 +48,8 @@ class LocalDesiredStore:
                     now,
                 ),
             )
+
+    def paused(self, tenant: str) -> bool:
+        """Whether the kill switch is on."""
+        with self._database.transaction() as connection:
+            return pauses.in_force(connection, tenant) is not None

@@ -31,61 +31,63 @@ from energy_orchestrator.store.records.database import Connection
 REFUSED_COOL_DOWN = timedelta(days=7)
 REVERTED_COOL_DOWN = timedelta(hours=24)
 LIVE = ("open", "approved", "executing")
+_INSERT = (
+    "INSERT INTO recommendation (tenant, id, created_at, expires_at, updated_at, target, host, suggestion_type,"
+    " expected_savings_j, confidence, risk_score, rank_score, status, source, dedupe_key, detail)"
+    " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+)
 
 
-def upsert_found(connection: Connection, found: Recommendation, now: datetime) -> bool:
-    """Store a found recommendation; False when it is left out because of a cool-down."""
+def upsert_found(connection: Connection, found: Recommendation, now: datetime) -> Recommendation | None:
+    """Store a found recommendation, or renew the open one that says the same (it keeps its id and its age).
+
+    None when nothing is to be decided: a cool-down is in force, or the same change is already under way.
+    """
     if _cooling(connection, found, now):
-        return False
+        return None
     row = connection.execute(
-        "SELECT id, status FROM recommendation WHERE tenant = %s AND dedupe_key = %s AND status = ANY(%s) FOR UPDATE",
-        (found.target.tenant, found.dedupe_key, list(LIVE)),
+        f"{_INSERT} ON CONFLICT (tenant, dedupe_key) WHERE status IN ('open', 'approved', 'executing') DO UPDATE SET"
+        " expires_at = excluded.expires_at, updated_at = excluded.updated_at,"
+        " expected_savings_j = excluded.expected_savings_j, confidence = excluded.confidence,"
+        " risk_score = excluded.risk_score, rank_score = excluded.rank_score, detail = excluded.detail"
+        " WHERE recommendation.status = 'open' AND recommendation.source <> 'operator' RETURNING *",
+        _values(found, now),
     ).fetchone()
-    if row is None:
-        insert(connection, found, now)
-    elif row["status"] == RecommendationStatus.OPEN.value:
-        connection.execute(
-            "UPDATE recommendation SET expires_at = %s, updated_at = %s, expected_savings_j = %s, confidence = %s,"
-            " risk_score = %s, rank_score = %s, detail = %s WHERE tenant = %s AND id = %s",
-            (
-                found.expires_at,
-                now,
-                found.expected_savings_j.value,
-                found.confidence,
-                found.risk_score,
-                found.rank_score,
-                Jsonb(_detail(found)),
-                found.target.tenant,
-                row["id"],
-            ),
-        )
-    return True
+    return _from_row(row) if row else None
 
 
 def insert(connection: Connection, new: Recommendation, now: datetime) -> None:
-    """Add a row."""
-    connection.execute(
-        "INSERT INTO recommendation (tenant, id, created_at, expires_at, updated_at, target, host, suggestion_type,"
-        " expected_savings_j, confidence, risk_score, rank_score, status, source, dedupe_key, detail)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-        (
-            new.target.tenant,
-            UUID(new.id),
-            new.created_at,
-            new.expires_at,
-            now,
-            new.target.workload,
-            new.target.host,
-            new.suggestion_type.value,
-            new.expected_savings_j.value,
-            new.confidence,
-            new.risk_score,
-            new.rank_score,
-            new.status.value,
-            new.source,
-            new.dedupe_key,
-            Jsonb(_detail(new)),
-        ),
+    """Add a row; ConflictError when the same change is open or under way."""
+    done = connection.execute(
+        f"{_INSERT} ON CONFLICT (tenant, dedupe_key) WHERE status IN ('open', 'approved', 'executing') DO NOTHING",
+        _values(new, now),
+    )
+    if done.rowcount != 1:
+        raise ConflictError(
+            "the same change is already proposed",
+            where=new.target.workload,
+            next_step="`eo recommendations list` shows it",
+        )
+
+
+def _values(new: Recommendation, now: datetime) -> tuple[Any, ...]:
+    return (
+        new.target.tenant,
+        UUID(new.id),
+        new.created_at,
+        new.expires_at,
+        now,
+        new.target.workload,
+        new.target.host,
+        new.suggestion_type.value,
+        new.expected_savings_j.value,
+        new.confidence,
+        new.risk_score,
+        new.rank_score,
+        new.status.value,
+        new.source,
+        new.dedupe_key,
+        Jsonb(_detail(new)),
     )
 
 

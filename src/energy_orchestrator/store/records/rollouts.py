@@ -1,4 +1,9 @@
-"""Rollouts, their events, their intent journal and their analysis runs."""
+"""Rollouts, their events, their intent journal and their analysis runs.
+
+The state of a rollout is one row, replaced by compare-and-set on its version: the driver and a person who aborts may
+both hold an older copy, and only the first of them is kept. Columns are what is asked for by SQL; the rest of the
+state is one JSON value.
+"""
 
 from __future__ import annotations
 
@@ -65,11 +70,23 @@ def insert(connection: Connection, rollout: Rollout) -> None:
 
 
 def save(connection: Connection, rollout: Rollout) -> None:
-    """Keep the present state."""
-    connection.execute(
-        "UPDATE rollout SET phase = %s, finished_at = %s, state = %s WHERE tenant = %s AND id = %s",
-        (rollout.phase.value, rollout.finished_at, Jsonb(_state(rollout)), rollout.tenant, UUID(rollout.id)),
+    """Keep the state that follows `rollout.version`; ConflictError when another one was kept meanwhile."""
+    done = connection.execute(
+        "UPDATE rollout SET phase = %s, finished_at = %s, state = %s, version = version + 1"
+        " WHERE tenant = %s AND id = %s AND version = %s",
+        (
+            rollout.phase.value,
+            rollout.finished_at,
+            Jsonb(_state(rollout)),
+            rollout.tenant,
+            UUID(rollout.id),
+            rollout.version,
+        ),
     )
+    if done.rowcount != 1:
+        raise ConflictError(
+            "it moved on meanwhile", where=f"rollout {rollout.id}", next_step="look at it again and repeat the call"
+        )
 
 
 def get(connection: Connection, tenant: str, rollout_id: str) -> Rollout:
@@ -228,6 +245,7 @@ def _state(it: Rollout) -> dict[str, Any]:
         "scope_percent": it.scope_percent,
         "message": it.message,
         "failure": it.failure.value if it.failure else None,
+        "paused_at": it.paused_at.isoformat() if it.paused_at else None,
     }
 
 
@@ -251,4 +269,6 @@ def _from_row(row: dict[str, Any]) -> Rollout:
         message=state["message"],
         failure=RolloutPhase(state["failure"]) if state["failure"] else None,
         finished_at=row["finished_at"],
+        paused_at=datetime.fromisoformat(state["paused_at"]) if state.get("paused_at") else None,
+        version=row["version"],
     )
