@@ -69,6 +69,18 @@ def test_the_less_is_known_the_wider_the_interval_and_the_reason_says_so(missing
     assert missing in less.reason
 
 
+def test_hardware_newer_than_the_data_gets_a_much_wider_interval() -> None:
+    known, newer = default_model().curve(SERVER), default_model().curve(replace(SERVER, year=2031))
+    assert newer.full.upper / newer.full.lower > 2 * known.full.upper / known.full.lower
+    assert "newer" in newer.reason
+
+
+def test_a_cpu_nobody_published_gets_a_wider_interval() -> None:
+    known, other = default_model().curve(SERVER), default_model().curve(replace(SERVER, cpu_model="Intel Foo 1"))
+    assert other.full.upper / other.full.lower > known.full.upper / known.full.lower
+    assert "unknown" in other.reason
+
+
 def test_a_guest_gets_its_threads_share_of_a_host() -> None:
     model = default_model()
     small, large = (model.curve(NodeHardware(threads=threads, virtual=True)) for threads in (2, 8))

@@ -33,6 +33,8 @@ Floats = NDArray[np.float64]
 MODEL_FILE = "node_power_model.json"
 MODEL_VERSION = 1
 REFERENCE_MHZ = 2500.0
+NEWER_WIDENING = 2.5
+"""Of the interval's logarithm, for hardware newer than the training data: docs/accuracy.md shows what it covers."""
 KNOTS = (2008, 2009, 2010, 2012, 2014, 2017, 2019, 2021, 2023)
 """Years at which the trend of watts a socket may bend."""
 _DROPPED = re.compile(r"\(.*?\)|[®™]|@.*|,.*|processor|cpu|\d+-core|\d+(\.\d+)? ?ghz.*")
@@ -152,6 +154,9 @@ class PowerModel:
         sockets = float(hardware.sockets or 1)
         cpu = canonical_cpu(hardware.cpu_model or "")
         year = hardware.year or self._document["cpu_years"].get(cpu)
+        newer = year is not None and year > self._document["range"]["last_year"]
+        named = str(year or "unknown")
+        year = None if newer else year
         guessed = [name for name in ("cores", "sockets", "mhz", "memory_gb") if not getattr(hardware, name)]
         row = features(
             threads=threads,
@@ -164,9 +169,10 @@ class PowerModel:
         )
         fitted = self._document["with_year" if year else "without_year"]
         outside = _outside(row, fitted)
-        widen = 1.0 + 0.5 * bool(guessed) + 0.5 * bool(outside)
+        widen = NEWER_WIDENING if newer else 1.0 + 0.5 * bool(guessed) + 0.5 * (outside or year is None)
         watts = {part: _predict(row, fitted["parts"][part], fitted, sockets, widen) for part in ("idle", "dynamic")}
-        reason = f"SPECpower model, hardware year {year or 'unknown'}"
+        reason = f"SPECpower model, hardware year {named}"
+        reason += ", newer than all it was trained on, so a much wider interval" if newer else ""
         reason += f"; unknown: {', '.join(guessed)}" if guessed else ""
         reason += "; outside the servers it was trained on, interval widened" if outside else ""
         return self._with_shape(watts["idle"], watts["dynamic"], year, reason)
