@@ -51,7 +51,8 @@ def attribute(
     above = node_joules - idle
     seen = np.bincount(row_node, weights=row_cpu_seconds, minlength=node_joules.size).astype(np.float64)
     total = np.fmax(np.where(np.isnan(busy_cpu_seconds), 0.0, busy_cpu_seconds), seen)
-    per_cpu_second = np.divide(above, total, out=np.zeros_like(above), where=total > 0)
-    workload_active = row_cpu_seconds * per_cpu_second[row_node]
+    whole = total[row_node]
+    share = np.divide(row_cpu_seconds, whole, out=np.zeros_like(whole), where=whole > 0)
+    workload_active = share * above[row_node]
     active = np.bincount(row_node, weights=workload_active, minlength=node_joules.size).astype(np.float64)
     return Attribution(idle, active, node_joules - idle - active, workload_active)

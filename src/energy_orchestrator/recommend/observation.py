@@ -52,6 +52,7 @@ class Observation:
     queue_depth: float | None = None
     queue_depth_max: float | None = None
     threads: int | None = None
+    """Of the process that has most."""
     cpus_allowed: float | None = None
     involuntary_per_second: float | None = None
     voluntary_per_second: float | None = None

@@ -34,7 +34,7 @@ def thread_oversubscription(seen: Observation, measured: Sequence[float | None])
     knob = seen.knob(KnobMeaning.THREADS)
     if knob is not None:
         return _declared(seen, knob, cpus, corrected(PRIOR, measured))
-    oversubscribed = (seen.threads or 0) > cpus * max(1, seen.replicas) * 2
+    oversubscribed = (seen.threads or 0) > cpus * 2
     if seen.declaration is None and oversubscribed and LIBRARIES & set(seen.libraries):
         return _advice(seen, cpus, corrected(PRIOR, measured))
     return None

@@ -193,7 +193,7 @@ GROUP BY window_end ORDER BY window_end
 """
 
 PROCESS_BEHAVIOUR = f"""
-SELECT host, workload, sum(threads) AS threads, min(cpus_allowed) AS cpus_allowed,
+SELECT host, workload, max(threads) AS threads, min(cpus_allowed) AS cpus_allowed,
        sum(involuntary) AS involuntary_per_second, sum(voluntary) AS voluntary_per_second
 FROM (
     SELECT host, workload, pid, process_started_ms, max(threads) AS threads, min(cpus_allowed) AS cpus_allowed,
