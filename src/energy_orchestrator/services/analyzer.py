@@ -2,8 +2,8 @@
 
 `run_once` finds its place from what it has already written, so a restart goes on where it stopped, and does the last
 windows again, so that late rows count (the derived tables replace a row of the same key). Where nothing was sampled
-for a while it steps over the gap. `catch_up` looks for windows of an hour back that arrived after their time: a
-node's spool that was emptied late. The arithmetic is in `analyze/`; `services/advisor.py` asks the strategies.
+for a while it steps over the gap. Once a minute `catch_up` looks for windows of an hour back that arrived late: a
+node with a spool to empty. The arithmetic is in `analyze/`; `services/advisor.py` asks the strategies.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ AT_ONCE = timedelta(minutes=10)
 """The longest span of one run: bounds the memory when much has piled up."""
 LATEST = timedelta(hours=1)
 """How far back a first run and `catch_up` look."""
+CATCH_UP_EVERY = timedelta(seconds=60)
 RESOLUTION = timedelta(milliseconds=1)
 """Of timestamps: a sample on a window's edge belongs to the earlier window."""
 REST_HISTORY = timedelta(hours=24)
@@ -61,12 +62,22 @@ class Analyzer:
         self._model = model
         self._window = timedelta(seconds=window_seconds)
         self._clock = clock
+        self._worked_to: datetime | None = None
+        self._caught_up: datetime | None = None
 
     def run_once(self) -> int:
-        """Work on the windows that are over; how many node-windows were written."""
+        """Work on the windows that are over; how many node-windows were written. Calling it often costs nothing: it
+        does something once a window."""
         now = self._clock()
+        if self._worked_to == _floor(now - SETTLE, self._window):
+            return 0
         span = self._span(now)
-        return self._work_on(*span, now) if span else 0
+        written = self._work_on(*span, now) if span else 0
+        if self._caught_up is None or now - self._caught_up >= CATCH_UP_EVERY:
+            written += self.catch_up()
+            self._caught_up = now
+        self._worked_to = span[1] if span else None
+        return written
 
     def catch_up(self) -> int:
         """Work on windows of the last hour whose samples came late; how many node-windows were written."""
