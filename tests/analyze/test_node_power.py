@@ -77,6 +77,19 @@ def test_power_grows_with_load_between_rest_and_full() -> None:
     assert watts[-1] == pytest.approx(SERVER.full.value)
 
 
+def test_what_rapl_cannot_see_widens_the_node_more_than_the_work() -> None:
+    power = node_power([reading("rapl", "package-0", Tier.ON_DIE, 100.0)], SERVER, 0.5, {Tier.ON_DIE: (40.0, 0.0)})
+    assert power.watts.upper == 250.0
+    assert power.active_high < 1.5
+
+
+def test_until_rest_was_seen_the_active_part_is_as_uncertain_as_the_model() -> None:
+    readings = [reading("snmp", "outlet-1", Tier.WALL, 150.0)]
+    guessed, seen = node_power(readings, SERVER, 0.5), node_power(readings, SERVER, 0.5, {Tier.WALL: (80.0, 0.0)})
+    assert guessed.active_low < seen.active_low
+    assert guessed.active_high > seen.active_high
+
+
 def test_rest_seen_by_another_tier_says_nothing_of_this_one() -> None:
     readings = [reading("snmp", "outlet-1", Tier.WALL, 150.0)]
     alone = node_power(readings, SERVER, 0.5)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 from energy_orchestrator.execute.merge_patch import merge
 from energy_orchestrator.model.units import Bounded, Tier
 from energy_orchestrator.model.workload import Declaration
+from energy_orchestrator.recommend.batching import MLPERF_GAP, PRIOR
 from energy_orchestrator.recommend.catalogue import STRATEGIES
 from energy_orchestrator.recommend.observation import Finding, Observation, Peaks, WindowPoint
 from energy_orchestrator.recommend.ranking import RankingSettings, recommend
@@ -190,6 +194,24 @@ def test_a_batch_is_no_larger_than_the_queue_fills(queue: float, proposed: str) 
 def test_threads_become_the_most_that_have_a_cpu(cpus: float, proposed: str) -> None:
     finding = found("thread_oversubscription", replace(SEEN, cpus_allowed=cpus))
     assert finding.patch == {"environment": {"THREADS": proposed}}
+
+
+def test_the_prior_of_batching_is_what_the_wall_logs_say() -> None:
+    file = Path(__file__).parents[3] / "shared/data/mlperf-inference-v4.1-power/derived_summary.csv"
+    if not file.is_file():
+        message = f"no data: {file}"
+        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+    joules: dict[str, dict[str, float]] = {}
+    with file.open(encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            joules.setdefault(row["run"].split("/")[-2], {})[row["scenario"]] = float(row["J_per_sample"])
+    gaps = sorted(1 - both["Offline"] / both["Server"] for both in joules.values() if len(both) == 2)
+    assert len(gaps) == 5
+    assert (gaps[2], gaps[0], gaps[-1]) == pytest.approx(
+        (MLPERF_GAP.value, MLPERF_GAP.lower, MLPERF_GAP.upper), abs=6e-4
+    )
+    assert PRIOR.ratio.lower < MLPERF_GAP.lower
+    assert PRIOR.ratio.upper > MLPERF_GAP.upper
 
 
 def points(pairs: list[tuple[float, float]]) -> list[WindowPoint]:

@@ -22,6 +22,8 @@ from energy_orchestrator.model.units import Bounded, Tier
 
 TIER_BOUNDS = {Tier.WALL: (0.98, 1.02), Tier.BMC: (0.90, 1.10), Tier.ON_DIE: (0.98, 2.5)}
 """Whole node as factors of the reading, until a better meter calibrates it; sources in docs/accuracy.md."""
+ACTIVE_BOUNDS = {**TIER_BOUNDS, Tier.ON_DIE: (0.80, 1.30)}
+"""The same for the part above idle, once rest was seen: what RAPL does not see hardly changes with load."""
 WHOLE = ("psys", "node")
 ACCELERATORS = frozenset({"nvml"})
 
@@ -108,11 +110,15 @@ def node_power(
         return NodePower(modelled, curve.idle.value, Tier.MODEL, f"model: {curve.reason}", *bounds)
     watts, tier, source = measured
     below, above = TIER_BOUNDS[tier]
+    active_low, active_high = ACTIVE_BOUNDS[tier]
     lowest = (at_rest or {}).get(tier)
     if lowest is None:
         idle = watts * curve.idle.value / modelled.value
         source += "; idle by the model's share, no rest seen yet"
+        if active > 0:
+            active_low, active_high = min(active_low, low / active), max(active_high, high / active)
     else:
         quiet = float(curve.active(np.array([lowest[1]]))[0][0])
         idle = lowest[0] * curve.idle.value / (curve.idle.value + quiet)
-    return NodePower(Bounded(watts, watts * below, watts * above), min(idle, watts), tier, source, below, above)
+    whole = Bounded(watts, watts * below, watts * above)
+    return NodePower(whole, min(idle, watts), tier, source, active_low, active_high)
