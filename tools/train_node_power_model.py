@@ -23,14 +23,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from energy_orchestrator.analyze.estimator import MODEL_FILE, MODEL_VERSION, NEWER_WIDENING, canonical_cpu, features
+from energy_orchestrator.analyze.estimator import MODEL_FILE, MODEL_VERSION, canonical_cpu, features
 
 Floats = NDArray[np.float64]
 ROOT = Path(__file__).parents[1]
 SPEC_FILE = "ccf-coefficients/data/SPECpower-2026-03-09.csv"
 CURVE_FILE = "load_curve/dynamic_power_fraction_by_load.csv"
 FOLDS, RIDGE, HUBER, ROUNDS, MAX_SOCKETS = 10, 1.0, 1.345, 8, 64
-LAST_YEARS = (2016, 2018, 2020, 2022)
 RECENT = 2018
 """Hosts of today's virtual machines: servers published since."""
 GUEST_WIDENING = 1.5
@@ -178,8 +177,8 @@ def train(data: Path) -> tuple[dict[str, Any], Servers, dict[str, dict[str, Floa
     recent, dynamic = servers.year >= RECENT, servers.full - servers.idle
     with_year, held_with = fit(servers, True)
     without_year, held_without = fit(servers, False)
-    per_thread = {name: spread((watts / servers.threads)[recent]) for name, watts in _parts(servers.idle, dynamic)}
-    whole = {name: spread((watts / servers.sockets * 2)[recent]) for name, watts in _parts(servers.idle, dynamic)}
+    per_thread = {name: spread((watts / servers.threads)[recent]) for name, watts in parts_of(servers.idle, dynamic)}
+    whole = {name: spread((watts / servers.sockets * 2)[recent]) for name, watts in parts_of(servers.idle, dynamic)}
     document = {
         "version": MODEL_VERSION,
         "trained_on": {"file": Path(SPEC_FILE).name, "servers": len(servers.cpu), "cpus": len(set(servers.cpu))},
@@ -203,23 +202,9 @@ def train(data: Path) -> tuple[dict[str, Any], Servers, dict[str, dict[str, Floa
     return digits(document), servers, {"with_year": held_with, "without_year": held_without}
 
 
-def _parts(idle: Floats, dynamic: Floats) -> tuple[tuple[str, Floats], tuple[str, Floats]]:
+def parts_of(idle: Floats, dynamic: Floats) -> tuple[tuple[str, Floats], tuple[str, Floats]]:
+    """The two parts that are predicted, by name."""
     return ("idle", idle), ("dynamic", dynamic)
-
-
-def main() -> None:
-    """Train, write, and report where asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    parser.add_argument("--out", type=Path, default=ROOT / "src/energy_orchestrator/analyze" / MODEL_FILE)
-    parser.add_argument("--report", type=Path)
-    given = parser.parse_args()
-    document, servers, held_out = train(given.data)
-    given.out.write_text(serialised(document), encoding="utf-8")
-    text = report(servers, held_out)
-    print(text)
-    if given.report:
-        given.report.write_text(text, encoding="utf-8")
 
 
 def serialised(document: dict[str, Any]) -> str:
@@ -228,120 +213,22 @@ def serialised(document: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def report(servers: Servers, held_out: dict[str, dict[str, Floats]]) -> str:
-    """Markdown: accuracy with n, split and baseline."""
-    actual = {"idle": servers.idle, "dynamic": servers.full - servers.idle, "full": servers.full}
-    lines = []
-    for name, parts in held_out.items():
-        predicted = {**parts, "full": parts["idle"] + parts["dynamic"]}
-        for part, watts in actual.items():
-            lines.append(_accuracy_row(name, part, watts, predicted[part], servers))
-    for part, watts in actual.items():
-        lines.append(_accuracy_row("watts a thread (baseline)", part, watts, _per_thread(watts, servers), servers))
-    return REPORT.format(
-        servers=len(servers.cpu),
-        cpus=len(set(servers.cpu)),
-        rows="\n".join(lines),
-        late=_late(servers),
-        newer=NEWER_WIDENING,
-    )
+def main() -> None:
+    """Train, write, and report where asked."""
+    from node_power_report import report  # it imports this module
 
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--out", type=Path, default=ROOT / "src/energy_orchestrator/analyze" / MODEL_FILE)
+    parser.add_argument("--report", type=Path)
+    given = parser.parse_args()
+    document, servers, held_out = train(given.data)
+    given.out.write_text(serialised(document), encoding="utf-8")
+    text = report(given.data, servers, held_out)
+    print(text)
+    if given.report:
+        given.report.write_text(text, encoding="utf-8")
 
-def _per_thread(watts: Floats, servers: Servers) -> Floats:
-    """The simple way: the median watts a thread of the other folds."""
-    fold, predicted = folds(servers.cpu), np.empty(len(watts))
-    for k in np.unique(fold):
-        held = fold == k
-        predicted[held] = np.median((watts / servers.threads)[~held]) * servers.threads[held]
-    return predicted
-
-
-def _late(servers: Servers) -> str:
-    """Servers of the three years after the last one trained on, as the estimator treats what is newer: the model
-    without a year, the interval widened."""
-    rows, lines = servers.rows(False), []
-    for last in LAST_YEARS:
-        old, new = servers.year <= last, (servers.year > last) & (servers.year <= last + 3)
-        fold = folds([cpu for cpu, known in zip(servers.cpu, old, strict=True) if known])
-        for part, watts in _parts(servers.idle, servers.full - servers.idle):
-            target = np.log(watts / servers.sockets)
-            x, mean, scale = standardised(rows[old])
-            beta = robust_ridge(x, target[old])
-            clipped = np.clip(rows[new], rows[old].min(axis=0), rows[old].max(axis=0))
-            error = target[new] - beta[0] - ((clipped - mean) / scale) @ beta[1:]
-            low, high = np.quantile(target[old] - out_of_fold(rows[old], target[old], fold), [0.05, 0.95])
-            wrong = np.exp(-error) - 1
-            figures = f"{100 * np.mean(np.abs(wrong)):.1f} | {100 * np.mean(wrong):+.1f}"
-            for widen in (1.0, NEWER_WIDENING):
-                figures += f" | {100 * np.mean((error >= low * widen) & (error <= high * widen)):.1f}"
-            lines.append(f"| {last} | {part} | {new.sum()} | {figures} |")
-    return "\n".join(lines)
-
-
-def _accuracy_row(name: str, part: str, watts: Floats, predicted: Floats, servers: Servers) -> str:
-    error, fold = np.log(watts / predicted), folds(servers.cpu)
-    inside = np.empty(len(watts), dtype=bool)
-    for k in np.unique(fold):
-        held = fold == k
-        low, high = np.quantile(error[~held], [0.05, 0.95])
-        inside[held] = (error[held] >= low) & (error[held] <= high)
-    order = np.argsort(servers.threads, kind="stable")
-    worst = min(inside[part_].mean() for part_ in np.array_split(order, 10))
-    relative = np.abs(predicted / watts - 1)
-    figures = f"{100 * relative.mean():.1f} | {100 * np.median(relative):.1f} | {100 * inside.mean():.1f}"
-    return f"| {name} | {part} | {len(watts)} | {figures} | {100 * worst:.1f} |"
-
-
-REPORT = """# How good the numbers are
-
-Made by `tools/train_node_power_model.py --report docs/accuracy.md` from the SPECpower results of March 2026
-({servers} servers, {cpus} CPU models; two chassis of 384 single-chip nodes left out). Do not edit by hand.
-
-## Node power without a meter (tier `model`)
-
-Ten folds; all servers of a CPU model are in one fold, so every figure is for CPUs that the model never saw. The
-interval of a fold comes from the errors of the other nine. MAPE = mean of |predicted / measured - 1|. `worst tenth`
-= coverage in the worst tenth of servers by number of threads.
-
-| model | watts | n | MAPE % | median % | inside 90 % interval, % | worst tenth, % |
-|---|---|---|---|---|---|---|
-{rows}
-
-Hardware newer than the training data. Trained on results up to a year, tested on those of the next three. A year
-beyond the last one trained on is not extrapolated: the model without a year answers, and its interval is widened by
-{newer:g} (of its logarithm), which the last column shows to be needed:
-
-| trained to | watts | n | MAPE % | bias % | inside the interval as fitted, % | as widened, % |
-|---|---|---|---|---|---|---|
-{late}
-
-For comparison, other methods on such data: a TDP curve 31.6 % MAPE; XGBoost on log(W / TDP) 10.9 % (needs each
-CPU's TDP, which no node reports); the same with one wall reading of the node 5.9 %. One reading beats any model.
-
-What these figures do not cover:
-- Load between rest and full follows the mean curve of the hardware's year (statistics of 619 servers); the spread
-  of real curves (5 to 95 %) is part of the interval, but its coverage was not tested here.
-- A virtual machine gets its threads' share of a typical server since 2018, its 5 to 95 % range widened by 1.5 both
-  ways. No public data measures guests against the wall; this is an assumption and the tier says `model`.
-- SPECpower machines are tuned and lean. Servers with GPUs, many disks or full memory draw more.
-
-## Meters
-
-| tier | interval used until a better meter calibrates it | source |
-|---|---|---|
-| `wall` | ±2 % | outlet-metered PDUs state ±1 %; twice that for sampling |
-| `bmc` | ±10 % | assumed: BMC readings are PSU telemetry, coarse in steps and time |
-| `on_die` | -2 % to +150 % | package and DRAM only; see below |
-
-What RAPL sees of a node (kepler_nx12, Xeon E5-2667v3, 2,202 rows of 3 s): the platform drew 1.51 to 2.46 times package
-plus DRAM (5 to 95 %, highest 2.51), most at rest, and 94 to 128 W more. Above rest the two go together: dynamic
-power of the platform was 0.86 to 1.16 times RAPL's over 30 s (median 1.04, 219 blocks), 0.60 to 1.29 over single rows. Hence 0.8 to 1.3
-for active energy, once the meter has been seen at rest. One machine: a calibration on your own replaces it.
-
-## Attribution
-
-node = idle + sum of active + unattributed holds to rounding (1e-9), by construction and by property tests.
-"""
 
 if __name__ == "__main__":
     main()
