@@ -130,7 +130,7 @@ interval of a fold comes from the errors of the other nine. MAPE = mean of |pred
 
 Hardware newer than the training data. Trained on results up to a year, tested on those of the next three. A year
 beyond the last one trained on is not extrapolated: the model without a year answers, and its interval is widened by
-{newer:g} (of its logarithm), which the last column shows to be needed:
+{newer:g} (of its logarithm). The last column shows what that covers; the figure was chosen on these same splits:
 
 | trained to | watts | n | MAPE % | bias % | inside the interval as fitted, % | as widened, % |
 |---|---|---|---|---|---|---|
