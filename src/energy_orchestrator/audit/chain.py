@@ -2,7 +2,8 @@
 
 - An entry's `previous_hash` is the `hash` of the one before; the first one's is GENESIS.
 - Sequences run from 1 without a gap.
-- The head (last sequence and hash) is kept apart, so that a cut-off tail is seen too.
+- The head (last sequence and hash) is kept apart, so that a cut-off tail is seen too: the database's own copy must
+  be the end of the log, an older copy (`head_file.py`) must name an entry that is still in it.
 
 Whoever can rewrite every row *and* every copy of the head can still forge the log: signed checkpoints held by
 someone else close that later (docs/critiques.md).
@@ -27,19 +28,24 @@ class Verification:
     message: str
 
 
-def verify(entries: Iterable[AuditRecord], heads: Mapping[str, Head]) -> Verification:
-    """Walk the entries in order and compare the end with every known copy of the head.
+def verify(
+    entries: Iterable[AuditRecord], heads: Mapping[str, Head], older_heads: Mapping[str, Head] | None = None
+) -> Verification:
+    """Walk the entries in order and compare with every known copy of the head.
 
     Args:
         entries: by sequence.
-        heads: name of the copy (e.g. `database`, `head file`) to what it says.
+        heads: name of the copy (e.g. `database`) to what it says; the log must end there.
+        older_heads: the same for copies that may be older than the log (e.g. `head file`).
     """
+    older = {name: head for name, head in (older_heads or {}).items() if head.sequence > 0}
     last = Head()
     for entry in entries:
-        fault = _fault(entry, last)
+        fault = _fault(entry, last) or _contradiction(entry, older)
         if fault:
             return Verification(False, last.sequence, last.hash, entry.sequence, fault)
         last = Head(entry.sequence, entry.hash)
+    heads = {**heads, **{name: head for name, head in older.items() if head.sequence > last.sequence}}
     for name, head in heads.items():
         if head != last:
             wrong = min(head.sequence, last.sequence) + (0 if head.sequence == last.sequence else 1)
@@ -48,6 +54,13 @@ def verify(entries: Iterable[AuditRecord], heads: Mapping[str, Head]) -> Verific
                 message = f"entry {last.sequence} is not the one the {name} knows"
             return Verification(False, last.sequence, last.hash, wrong, message)
     return Verification(True, last.sequence, last.hash, None, f"{last.sequence} entries, unbroken")
+
+
+def _contradiction(entry: AuditRecord, older: Mapping[str, Head]) -> str | None:
+    for name, head in older.items():
+        if head.sequence == entry.sequence and head.hash != entry.hash:
+            return f"entry {entry.sequence} is not the one the {name} knows"
+    return None
 
 
 def _fault(entry: AuditRecord, last: Head) -> str | None:

@@ -44,7 +44,7 @@ class AuditRecord:
             "body": self.body,
             "previous_hash": self.previous_hash,
         }
-        return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
     def expected_hash(self) -> str:
         """Hash the entry must carry."""

@@ -45,6 +45,12 @@ def head(connection: Connection) -> Head:
     return Head(row["sequence"], row["hash"]) if row else Head()
 
 
+def hash_of(connection: Connection, sequence: int) -> str | None:
+    """Hash of one entry; None when there is none."""
+    row = connection.execute("SELECT hash FROM audit_entry WHERE sequence = %s", (sequence,)).fetchone()
+    return str(row["hash"]) if row else None
+
+
 def entries(connection: Connection) -> Iterator[AuditRecord]:
     """All entries in order, streamed."""
     with connection.cursor(name="audit_entries") as cursor:

@@ -24,8 +24,9 @@ Connection = psycopg.Connection[DictRow]
 class Database:
     """A Postgres database by its URL (`postgresql://…`; never printed, it may hold a password)."""
 
-    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+    def __init__(self, url: str, *, pool_size: int = 8, open_timeout: float = 20.0) -> None:
         self._url = url
+        self._open_timeout = open_timeout
         self._pool: ConnectionPool[Any] = ConnectionPool(
             url,
             min_size=1,
@@ -40,7 +41,7 @@ class Database:
     def open(self) -> None:
         """Connect and migrate; UnavailableError when the server does not answer."""
         try:
-            self._pool.open(wait=True, timeout=20)
+            self._pool.open(wait=True, timeout=self._open_timeout)
             self._migrate()
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise UnavailableError(
