@@ -152,7 +152,9 @@ def load_policies(path: Path | None) -> Policies:
     except yaml.YAMLError as error:
         raise InvalidInputError(f"not YAML: {error}", where=name, next_step="correct the file") from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        errors = error.errors(include_url=False, include_input=False)
+        # A misspelt key explains the missing one better than the other way round.
+        first = next((it for it in errors if it["type"] == "extra_forbidden"), errors[0])
         field = ".".join(map(str, first["loc"]))
         raise InvalidInputError(
             f"{field}: {str(first['msg']).removeprefix('Value error, ')}".removeprefix(": "),
