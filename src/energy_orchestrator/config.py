@@ -66,8 +66,10 @@ class Settings(BaseSettings):
     currency: str = Field("EUR", pattern=r"^[A-Z]{3}$", description="ISO 4217 code of the price.")
     grid_gco2e_per_kwh: float | None = Field(None, ge=0, description="Emissions are shown only when this is set.")
 
-    analysis_windows: int = Field(12, ge=2, le=10_000, description="Windows a canary is compared over.")
-    watch_window_seconds: float = Field(30.0, ge=0, description="How long a full rollout is watched before it counts.")
+    analysis_windows: int = Field(12, ge=5, le=10_000, description="Windows a canary is compared over.")
+    watch_window_seconds: float = Field(
+        30.0, ge=0, description="How long a full rollout is watched, at least five windows."
+    )
 
     nats_url: str | None = Field(None, description="An external NATS; default: a child process.")
     nats_credentials_file: Path | None = Field(None, description="NATS credentials.")

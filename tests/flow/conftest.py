@@ -31,5 +31,5 @@ def demo(agent: None) -> Iterator[System]:
         folder = Path(name)
         folder.chmod(0o755)
         file = demo_on_free_ports(folder, {"inference", "matrix-batch", "poller", "idle-cache", "load"})
-        with running(System(folder, file, EO_ANALYSIS_WINDOWS="6", EO_WATCH_WINDOW_SECONDS="10")) as system:
+        with running(System(folder, file, EO_ANALYSIS_WINDOWS="6", EO_WATCH_WINDOW_SECONDS="25")) as system:
             yield system

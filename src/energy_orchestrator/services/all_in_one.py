@@ -64,6 +64,7 @@ from energy_orchestrator.store.records.database import Database
 from energy_orchestrator.store.records.local_desired import LocalDesiredStore
 from energy_orchestrator.store.series.chdb_store import ChdbSeriesStore
 from energy_orchestrator.verify.analysis import AnalysisTemplate
+from energy_orchestrator.verify.judge import MIN_SAMPLES
 
 log = logging.getLogger(__name__)
 
@@ -229,7 +230,7 @@ class _System:
             failure_limit=1,
             inconclusive_limit=3,
         )
-        watch = max(1, round(settings.watch_window_seconds / settings.window_seconds))
+        watch = max(MIN_SAMPLES, round(settings.watch_window_seconds / settings.window_seconds))
         return OrchestratorSettings(mode=Mode(settings.mode), analysis=template, watch_windows=watch)
 
     def _ranking(self) -> RankingSettings:
