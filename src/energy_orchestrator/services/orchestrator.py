@@ -425,6 +425,8 @@ def _proposed_patch(
     if replicas is not None:
         if not 0 <= replicas <= 64:
             raise InvalidInputError("replicas must be 0 to 64", where=declaration.name)
+        if replicas == declaration.replicas:
+            raise InvalidInputError(f"replicas is {replicas} already", where=declaration.name)
         patch["replicas"], inverse["replicas"] = replicas, declaration.replicas
     return patch, inverse
 

@@ -26,7 +26,7 @@ from statistics import median
 
 from energy_orchestrator.model.analysis_run import AnalysisPhase, AnalysisRun, MetricResult
 from energy_orchestrator.model.sample import MeasuredWindow
-from energy_orchestrator.verify.judge import judge
+from energy_orchestrator.verify.judge import MIN_SAMPLES, judge
 
 _WORST_FIRST = (
     AnalysisPhase.FAILED,
@@ -57,6 +57,11 @@ class AnalysisTemplate:
     """Share of the baseline's median J/op that a shift must exceed to count, either way."""
     method: str = "canary_vs_baseline"
 
+    @property
+    def needed(self) -> int:
+        """Windows of each side: `count`, and never fewer than the judge can tell anything from."""
+        return max(self.count, MIN_SAMPLES)
+
 
 def evaluate(
     template: AnalysisTemplate,
@@ -70,7 +75,7 @@ def evaluate(
     canary = [window for window in canary if window.window_start >= first]
     if template.method == "canary_vs_baseline":
         baseline = [window for window in baseline if window.window_start >= first]
-    patience = template.initial_delay_seconds + template.count * template.interval_seconds + template.grace_seconds
+    patience = template.initial_delay_seconds + template.needed * template.interval_seconds + template.grace_seconds
     out_of_time = (now - started).total_seconds() >= patience
     metrics = [
         _gate(template, "latency_p95", "s", template.latency_p95_seconds, baseline, canary, out_of_time),
@@ -175,16 +180,16 @@ def _gate(
     own = [start for start in broken if start not in disturbed]
     shared = len(broken) - len(own)
     phase = AnalysisPhase.RUNNING
-    message = f"{len(values)} of {template.count} windows, limit {limit:g} {unit}".strip()
+    message = f"{len(values)} of {template.needed} windows, limit {limit:g} {unit}".strip()
     if len(own) > template.failure_limit:
         phase, message = AnalysisPhase.FAILED, f"the canary broke the SLO of {limit:g} {unit} in {len(own)} window(s)"
     elif shared > template.inconclusive_limit:
         phase = AnalysisPhase.INCONCLUSIVE
         message = f"both sides broke the SLO in {shared} window(s): the node was disturbed"
-    elif len(values) >= template.count:
+    elif len(values) >= template.needed:
         phase, message = AnalysisPhase.SUCCESSFUL, f"within {limit:g} {unit}".strip()
     elif out_of_time:
-        phase, message = template.on_no_data, f"only {len(values)} of {template.count} windows have data"
+        phase, message = template.on_no_data, f"only {len(values)} of {template.needed} windows have data"
     return MetricResult(
         name,
         phase,
@@ -204,11 +209,11 @@ def _energy(
     before = [value for window in baseline if (value := _finite(window.joules_per_operation)) is not None]
     after = [value for window in canary if (value := _finite(window.joules_per_operation)) is not None]
     verdict = judge(before, after, tolerance=template.tolerance_ratio * median(before) if before else 0.0)
-    enough = min(len(before), len(after)) >= template.count or (
-        template.method == "before_after" and len(after) >= template.count
+    enough = min(len(before), len(after)) >= template.needed or (
+        template.method == "before_after" and len(after) >= template.needed
     )
     if not enough and not out_of_time:
-        phase, message = AnalysisPhase.RUNNING, f"{len(after)} of {template.count} windows have J/op"
+        phase, message = AnalysisPhase.RUNNING, f"{len(after)} of {template.needed} windows have J/op"
     elif not enough and verdict.estimate is None:
         phase, message = template.on_no_data, verdict.message
     elif not template.need_improvement and verdict.phase is AnalysisPhase.INCONCLUSIVE and verdict.estimate is not None:
