@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -242,6 +241,10 @@ class World:
         self.now = NOW
         self.verdict = AnalysisPhase.RUNNING
         self.crash_at = ""
+        self.restart()
+
+    def restart(self) -> None:
+        self.driver = Driver(self.journal, {"dry_run": self.executor}, self.analyze, self.crash_point)
 
     def do(self, event: str) -> None:
         self.now += timedelta(seconds=100 if event == "wait" else 0.4)
@@ -261,8 +264,10 @@ class World:
                 self.verdict = AnalysisPhase(verdict)
 
     def tick(self) -> None:
-        with contextlib.suppress(Crash):
-            Driver(self.journal, {"dry_run": self.executor}, self.analyze, self.crash_point).tick(self.now)
+        try:
+            self.driver.tick(self.now)
+        except Crash:
+            self.restart()
 
     def crash_point(self, point: str) -> None:
         if point == self.crash_at:
@@ -332,9 +337,12 @@ def finished(crash_at: str, number: int) -> tuple[Rollout, DryRunExecutor]:
     def analyze(rollout: Rollout, target: TargetState, now: datetime) -> AnalysisRun:
         return AnalysisRun(AnalysisPhase.SUCCESSFUL, (), "canary_vs_baseline")
 
+    driver = Driver(journal, {"dry_run": executor}, analyze, crash_point)
     for n in range(40):
-        with contextlib.suppress(Crash):
-            Driver(journal, {"dry_run": executor}, analyze, crash_point).tick(NOW + timedelta(seconds=n))
+        try:
+            driver.tick(NOW + timedelta(seconds=n))
+        except Crash:
+            driver = Driver(journal, {"dry_run": executor}, analyze, crash_point)
     return journal.kept["r1"], executor
 
 
@@ -349,10 +357,30 @@ def test_a_crash_at_any_point_ends_the_same(point: str, number: int) -> None:
     assert len(executor.applied) - len(undisturbed.applied) <= (point == "after_act")
 
 
+def test_a_step_gets_its_time_again_after_a_restart_and_only_once() -> None:
+    class Slow(DryRunExecutor):
+        def observe(self, tenant: str, workload: str) -> TargetState:
+            return DOWN
+
+    journal, executor = MemoryJournal(), Slow()
+    journal.kept["r1"] = rollout()
+    driver = Driver(journal, {"dry_run": executor}, lambda *_: None)
+    for n in range(4):
+        driver.tick(NOW + timedelta(seconds=n))
+    back = NOW + timedelta(hours=1)
+    driver = Driver(journal, {"dry_run": executor}, lambda *_: None)
+    for n in range(0, 80, 10):
+        driver.tick(back + timedelta(seconds=n))
+    assert journal.kept["r1"].phase is RolloutPhase.RUNNING
+    for n in range(80, 200, 10):
+        driver.tick(back + timedelta(seconds=n))
+    assert journal.kept["r1"].phase is RolloutPhase.REVERTING
+
+
 def test_trouble_with_one_rollout_does_not_hold_up_the_others() -> None:
     journal = MemoryJournal()
     journal.kept = {
-        "r0": rollout(executor="gone", phase=RolloutPhase.RUNNING, id="r0"),
+        "r0": rollout(executor="gone", id="r0"),
         "r1": rollout(id="r1"),
     }
     driver = Driver(journal, {"dry_run": DryRunExecutor()}, lambda *_: None)
@@ -383,8 +411,9 @@ def test_a_failed_smoke_test_reverts() -> None:
 
     journal, executor = MemoryJournal(), Silent()
     journal.kept["r1"] = rollout()
+    driver = Driver(journal, {"dry_run": executor}, lambda *_: None)
     for n in range(12):
-        Driver(journal, {"dry_run": executor}, lambda *_: None).tick(NOW + timedelta(seconds=n))
+        driver.tick(NOW + timedelta(seconds=n))
     assert journal.kept["r1"].phase is RolloutPhase.FAILED
     assert "no answer" in journal.kept["r1"].message
     assert executor.promoted["local", "declared/inference"] == BEFORE["promoted"]

@@ -80,6 +80,7 @@ class Driver:
         self._executors = executors
         self._analyze = analyze
         self._crash_point = crash_point
+        self._known: set[str] = set()
 
     def tick(self, now: datetime) -> None:
         """Move all active rollouts; raises the first error once every one had its turn."""
@@ -100,6 +101,8 @@ class Driver:
             return
         self._crash_point("before_store")
         self._journal.store(transition, now)
+        if not transition.rollout.paused_at:
+            self._known.add(rollout.id)
         self._crash_point("after_store")
         if transition.action is not None and not self._journal.paused(rollout.tenant):
             self._act(transition.rollout, transition.action, now)
@@ -108,8 +111,8 @@ class Driver:
         paused = self._journal.paused(rollout.tenant)
         action = rollout_machine.action_of(rollout)
         state, message = self._journal.action(rollout.tenant, action.id) if action else (None, "")
-        if paused:
-            return Observation(True, state, message, None, None)
+        if paused or self._is_new_here(rollout):
+            return Observation(paused, state, message, None, None, restarted=not paused)
         target = self._executor(rollout).observe(rollout.tenant, rollout.workload)
         run = None
         if not target.failed and _analysing(rollout):
@@ -135,6 +138,9 @@ class Driver:
         self._crash_point("after_act")
         self._journal.finish(rollout, action, failed, message, now)
         self._crash_point("after_finish")
+
+    def _is_new_here(self, rollout: Rollout) -> bool:
+        return rollout.id not in self._known and rollout.phase is not RolloutPhase.PENDING
 
     def _executor(self, rollout: Rollout) -> Executor:
         if rollout.executor not in self._executors:

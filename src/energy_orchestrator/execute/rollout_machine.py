@@ -4,7 +4,8 @@ Words follow Argo Rollouts (https://argo-rollouts.readthedocs.io/en/stable/featu
 
 - One act at a time. An act has an id made of rollout, step and attempt, so asking for it again is the same act.
 - While paused by the kill switch nothing is begun: no act, no step. Time spent paused does not pass for a step, and
-  an analysis that was interrupted starts again with fresh windows.
+  an analysis that was interrupted starts again with fresh windows. So does a step that a restart interrupted: while
+  the orchestrator was away nothing could converge and nothing was measured, which is not the change's fault.
 - setScope is done when the executor says that what runs is what is wanted; when that fails, or takes longer than
   CONVERGE_SECONDS, the rollout reverts.
 - smoke must answer at once; a failed smoke test reverts.
@@ -62,6 +63,8 @@ class Observation:
     action_message: str
     target: TargetState | None
     analysis: AnalysisRun | None
+    restarted: bool = False
+    """The process that moves the rollout is a new one, and this is its first look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +115,9 @@ def action_of(rollout: Rollout) -> Action | None:
 
 def advance(rollout: Rollout, seen: Observation, now: datetime) -> Transition:
     """One step of the rules above."""
-    if rollout.phase.finished:
-        return Transition(rollout)
-    if seen.paused:
-        return Transition(rollout) if rollout.paused_at else Transition(replace(rollout, paused_at=now), event="paused")
-    if rollout.paused_at is not None:
-        return _resumed(rollout, rollout.paused_at, now)
+    held = _held(rollout, seen, now)
+    if held is not None:
+        return held
     if rollout.phase is RolloutPhase.PENDING:
         started = replace(rollout, phase=_phase_of(rollout.step), step_started_at=now)
         return Transition(started, event=f"started: {_describe(rollout.step)}")
@@ -138,6 +138,21 @@ def advance(rollout: Rollout, seen: Observation, now: datetime) -> Transition:
             return _next_step(rollout, now) if waited else Transition(rollout)
         case StepKind.ANALYSIS | StepKind.WATCH | StepKind.IDLE_CHECK:
             return _analysis(rollout, seen, now)
+
+
+def _held(rollout: Rollout, seen: Observation, now: datetime) -> Transition | None:
+    """What keeps it from moving now: its end, a pause, or time lost that it gets back first."""
+    if rollout.phase.finished:
+        return Transition(rollout)
+    if seen.paused:
+        return Transition(rollout) if rollout.paused_at else Transition(replace(rollout, paused_at=now), event="paused")
+    if rollout.paused_at is not None:
+        return _resumed(rollout, rollout.paused_at, now)
+    if seen.restarted:
+        return Transition(
+            replace(rollout, step_started_at=now), event="the orchestrator was restarted; the step goes on"
+        )
+    return None
 
 
 def abort(rollout: Rollout, reason: str, now: datetime, *, failure: RolloutPhase = RolloutPhase.FAILED) -> Transition:
