@@ -308,6 +308,33 @@ def test_what_expired_or_was_decided_can_not_be_approved(plant: Plant) -> None:
     assert plant.status(old) is RecommendationStatus.EXPIRED
 
 
+def test_an_approval_that_never_got_its_turn_lapses(plant: Plant) -> None:
+    one = advice()
+    plant.found(one)
+    plant.it.approve("local", one.id, "ada")
+    plant.it.pause("local", "ada", "heat wave")
+    plant.run(1)
+    plant.now += timedelta(hours=2)
+    plant.it.resume("local", "ada")
+    plant.run(2)
+    assert plant.status(one) is RecommendationStatus.EXPIRED
+    assert plant.rollouts() == []
+
+
+def test_a_busy_moment_does_not_look_like_a_refusal(plant: Plant) -> None:
+    first, second = advice(), advice(workload="declared/poller")
+    plant.found(first)
+    plant.it.approve("local", first.id, "ada")
+    plant.run(2)
+    plant.found(second)
+    assert plant.decision(second) is DecisionOutcome.NEEDS_APPROVAL
+    plant.it.approve("local", second.id, "ada")
+    plant.run(2)
+    assert plant.status(second) is RecommendationStatus.APPROVED
+    plant.run(40)
+    assert plant.status(second) is RecommendationStatus.SUCCESSFUL
+
+
 def test_of_two_people_at_once_one_approves(plant: Plant) -> None:
     one = advice()
     plant.found(one)

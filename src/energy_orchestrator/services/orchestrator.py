@@ -51,6 +51,7 @@ from energy_orchestrator.verify.analysis import AnalysisTemplate
 log = logging.getLogger(__name__)
 
 PROPOSAL_LIFE = timedelta(hours=1)
+APPROVAL_LIFE = timedelta(hours=1)
 STORE_TRIES = 5
 
 
@@ -141,7 +142,10 @@ class Orchestrator:
             ]
         for recommendation in waiting:
             try:
-                self._start(recommendation, now)
+                if recommendation.expires_at + APPROVAL_LIFE < now:
+                    self._lapse(recommendation, now)
+                else:
+                    self._start(recommendation, now)
             except ConflictError:
                 continue
             except UnavailableError as error:  # the approval stays, and is tried again
@@ -179,6 +183,20 @@ class Orchestrator:
             rollouts.insert(connection, rollout)
             body = {"patch": dict(rollout.patch), "pre_image": dict(pre_image), "steps": [s.describe() for s in steps]}
             self._audit(connection, it, "orchestrator", "rollout.created", body | {"rollout": rollout.id}, now)
+
+    def _lapse(self, it: Recommendation, now: datetime) -> None:
+        """Approved long ago and never begun (a pause, a full budget): what it rests on may not be true any more."""
+        with self._database.transaction() as connection:
+            recommendations.transition(
+                connection,
+                it.target.tenant,
+                it.id,
+                [RecommendationStatus.APPROVED],
+                RecommendationStatus.EXPIRED,
+                now,
+            )
+            body = {"reason": f"approved, but not begun within {APPROVAL_LIFE} after it expired"}
+            self._audit(connection, it, "orchestrator", "recommendation.expired", body, now)
 
     def _give_up(self, it: Recommendation, why: str, now: datetime) -> None:
         with self._database.transaction() as connection:
@@ -335,16 +353,23 @@ class Orchestrator:
     def _decision(
         self, connection: Connection, it: Recommendation, now: datetime, *, for_approval: bool = False
     ) -> Decision:
+        """An approval waits for its turn, so other rollouts and the hourly rate do not speak against one; they do
+        against what would run by itself."""
         declaration = self._declaration_or_none(it)
         verdicts = self._policies.evaluate(policy_context(it, declaration))
-        circumstances = self._circumstances(connection, it, now)
-        if for_approval:
-            # An approved change waits for its turn: only the number under way and the rate may pass.
-            circumstances = replace(circumstances, active_rollouts=0, rollouts_last_hour=0)
         namespace = declaration.labels.get("namespace") if declaration else None
         rule = self._policies.mode_for(it.target.tenant, namespace, it.suggestion_type)
         mode = chosen_mode(declaration.mode if declaration else None, rule, self._settings.mode)
-        return decide(it, declaration, mode, verdicts, circumstances, self._settings.budget, now)
+        present = self._circumstances(connection, it, now)
+        calm = replace(present, active_rollouts=0, rollouts_last_hour=0)
+
+        def under(circumstances: Circumstances) -> Decision:
+            return decide(it, declaration, mode, verdicts, circumstances, self._settings.budget, now)
+
+        decision = under(calm)
+        if decision.outcome is DecisionOutcome.ALLOW and not for_approval:
+            return under(present)
+        return decision
 
     def _circumstances(self, connection: Connection, it: Recommendation, now: datetime) -> Circumstances:
         tenant = it.target.tenant

@@ -127,8 +127,13 @@ class ProcessTable:
         return {it.replica.pid: it for it in self._walk()}
 
     def _walk(self) -> Iterator[_Found]:
-        for process in psutil.process_iter():
+        mark = f"EO_INSTANCE={self._instance}\0".encode()
+        for pid in psutil.pids():
             with contextlib.suppress(psutil.Error, OSError):
+                # Most processes are strangers: looking for the mark in the bytes costs a third of parsing them.
+                if mark not in Path(f"/proc/{pid}/environ").read_bytes():
+                    continue
+                process = psutil.Process(pid)
                 environment = process.environ()
                 if environment.get("EO_INSTANCE") != self._instance or "EO_REPLICA" not in environment:
                     continue
