@@ -10,19 +10,18 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from uuid_utils.compat import uuid7
 
-from energy_orchestrator.decide.decision import Budget, Circumstances, chosen_mode, decide, over_budget, policy_context
+from energy_orchestrator.decide.decision import Budget, over_budget
 from energy_orchestrator.decide.policy import Policies
 from energy_orchestrator.errors import (
     ConflictError,
     DeniedError,
     EoError,
-    InvalidInputError,
     NotFoundError,
     UnavailableError,
 )
@@ -32,16 +31,13 @@ from energy_orchestrator.execute.port import Executor
 from energy_orchestrator.model.decision import Decision, DecisionOutcome, Mode
 from energy_orchestrator.model.pause import Pause
 from energy_orchestrator.model.recommendation import (
-    Change,
-    Evidence,
     Recommendation,
     RecommendationStatus,
-    SuggestionType,
-    Target,
 )
 from energy_orchestrator.model.rollout import Rollout
-from energy_orchestrator.model.units import Bounded, Tier
-from energy_orchestrator.model.workload import Declaration, KnobMeaning
+from energy_orchestrator.model.workload import Declaration
+from energy_orchestrator.services.decisions import Decisions
+from energy_orchestrator.services.proposal import proposal
 from energy_orchestrator.services.rollout_journal import RolloutJournal
 from energy_orchestrator.services.step_analysis import Measurements, StepAnalysis
 from energy_orchestrator.store.records import audit_log, outcomes, pauses, recommendations, rollouts
@@ -50,7 +46,6 @@ from energy_orchestrator.verify.analysis import AnalysisTemplate
 
 log = logging.getLogger(__name__)
 
-PROPOSAL_LIFE = timedelta(hours=1)
 APPROVAL_LIFE = timedelta(hours=1)
 STORE_TRIES = 5
 
@@ -82,7 +77,7 @@ class Orchestrator:
         self._database = database
         self._executors = executors
         self._declaration_of = declaration_of
-        self._policies = policies
+        self._decisions = Decisions(policies, declaration_of, settings.mode, settings.budget)
         self._settings = settings
         self._clock = clock
         self._driver = Driver(
@@ -114,7 +109,7 @@ class Orchestrator:
                     self._decide_if_new(connection, kept, now)
 
     def _decide_if_new(self, connection: Connection, row: Recommendation, now: datetime) -> None:
-        decision = self._decision(connection, row, now)
+        decision = self._decisions.about(connection, row, now)
         before = recommendations.last_decision(connection, row.target.tenant, row.id)
         if before is None:
             self._audit(connection, row, row.source, "recommendation.found", _summary(row), now)
@@ -162,7 +157,7 @@ class Orchestrator:
         pre_image = executor.pre_image(tenant, workload)
         steps = rollout_machine.plan(executor.replicas(tenant, workload), dict(it.change.patch))
         with self._database.transaction() as connection:
-            circumstances = self._circumstances(connection, it, now)
+            circumstances = self._decisions.circumstances(connection, it, now)
             if circumstances.pause or over_budget(it, circumstances, self._settings.budget, now):
                 return
             recommendations.transition(
@@ -222,7 +217,7 @@ class Orchestrator:
         with self._database.transaction() as connection:
             it = recommendations.get(connection, tenant, recommendation_id)
             self._must_be_open(it, now)
-            decision = self._decision(connection, it, now, for_approval=True)
+            decision = self._decisions.about(connection, it, now, for_approval=True)
             if decision.outcome is DecisionOutcome.DENY:
                 raise DeniedError(
                     "; ".join(decision.reasons),
@@ -260,31 +255,21 @@ class Orchestrator:
     ) -> Recommendation:
         """An operator's own change: the same road as any other, with no promise of a saving."""
         now = self._clock()
-        declaration = self._declaration_of(tenant, workload)
-        patch, inverse = _proposed_patch(declaration, environment, replicas)
-        one = Recommendation(
-            id=str(uuid7()),
-            created_at=now,
-            expires_at=now + PROPOSAL_LIFE,
-            target=Target(tenant, declaration.key),
-            suggestion_type=_kind_of(declaration, environment, replicas),
-            change=Change("local", patch, inverse),
-            expected_savings_j=Bounded(0.0, 0.0, max(0.0, spend_j_per_day)),
-            target_spend_j=Bounded(*[max(0.0, spend_j_per_day)] * 3),
-            tier=Tier.MODEL,
-            confidence=0.5,
-            confidence_reason="proposed by a person; nothing was estimated",
-            risk_score=0.5,
-            risk_parts={"unknown": 0.5},
-            evidence=(Evidence("proposed by", actor, "", now, now, reason),),
-            explanation=f"{actor} proposes this change: {reason or 'no reason given'}.",
-            source="operator",
+        one = proposal(
+            tenant,
+            self._declaration_of(tenant, workload),
+            environment,
+            replicas,
+            actor,
+            reason,
+            spend_j_per_day,
+            now,
         )
         with self._database.transaction() as connection:
             recommendations.insert(connection, one, now)
             self._audit(connection, one, actor, "recommendation.proposed", _summary(one), now)
             recommendations.add_decision(
-                connection, tenant, one.id, self._decision(connection, one, now), "policy", now
+                connection, tenant, one.id, self._decisions.about(connection, one, now), "policy", now
             )
         return one
 
@@ -344,42 +329,6 @@ class Orchestrator:
                 next_step="`eo recommendations list` shows those that are open",
             )
 
-    def _declaration_or_none(self, it: Recommendation) -> Declaration | None:
-        try:
-            return self._declaration_of(it.target.tenant, it.target.workload)
-        except NotFoundError:
-            return None
-
-    def _decision(
-        self, connection: Connection, it: Recommendation, now: datetime, *, for_approval: bool = False
-    ) -> Decision:
-        """An approval waits for its turn, so other rollouts and the hourly rate do not speak against one; they do
-        against what would run by itself."""
-        declaration = self._declaration_or_none(it)
-        verdicts = self._policies.evaluate(policy_context(it, declaration))
-        namespace = declaration.labels.get("namespace") if declaration else None
-        rule = self._policies.mode_for(it.target.tenant, namespace, it.suggestion_type)
-        mode = chosen_mode(declaration.mode if declaration else None, rule, self._settings.mode)
-        present = self._circumstances(connection, it, now)
-        calm = replace(present, active_rollouts=0, rollouts_last_hour=0)
-
-        def under(circumstances: Circumstances) -> Decision:
-            return decide(it, declaration, mode, verdicts, circumstances, self._settings.budget, now)
-
-        decision = under(calm)
-        if decision.outcome is DecisionOutcome.ALLOW and not for_approval:
-            return under(present)
-        return decision
-
-    def _circumstances(self, connection: Connection, it: Recommendation, now: datetime) -> Circumstances:
-        tenant = it.target.tenant
-        return Circumstances(
-            pause=pauses.in_force(connection, tenant),
-            active_rollouts=sum(rollout.tenant == tenant for rollout in rollouts.active(connection)),
-            rollouts_last_hour=rollouts.started_since(connection, tenant, now - timedelta(hours=1)),
-            last_revert_of_target=outcomes.last_revert(connection, tenant, it.target.workload),
-        )
-
     @staticmethod
     def _audit(
         connection: Connection, it: Recommendation, actor: str, action: str, body: Mapping[str, Any], now: datetime
@@ -419,45 +368,3 @@ def _summary(it: Recommendation) -> dict[str, Any]:
 
 def _decision_body(decision: Decision) -> dict[str, Any]:
     return {"outcome": decision.outcome.value, "mode": decision.mode.value, "reasons": list(decision.reasons)}
-
-
-def _proposed_patch(
-    declaration: Declaration, environment: Mapping[str, str], replicas: int | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The change and its inverse; InvalidInputError names the knob and what is allowed."""
-    if not environment and replicas is None:
-        raise InvalidInputError("nothing to change", where=declaration.name, next_step="give --set NAME=VALUE")
-    for variable, value in environment.items():
-        knob = declaration.knobs.get(variable)
-        if knob is None:
-            raise InvalidInputError(
-                f"{variable} is not a knob",
-                where=f"{declaration.name}.environment",
-                next_step=f"take one of: {', '.join(declaration.knobs) or 'none is declared'}",
-            )
-        if value not in knob.allowed:
-            raise InvalidInputError(
-                f"{value!r} is outside the knob's range",
-                where=f"{declaration.name}.environment.{variable}",
-                next_step=f"take one of: {', '.join(knob.allowed)}",
-            )
-        if declaration.environment.get(variable) == value:
-            raise InvalidInputError(f"{variable} is {value!r} already", where=declaration.name)
-    patch: dict[str, Any] = {"environment": dict(environment)} if environment else {}
-    inverse: dict[str, Any] = (
-        {"environment": {name: declaration.environment.get(name) for name in environment}} if environment else {}
-    )
-    if replicas is not None:
-        if not 0 <= replicas <= 64:
-            raise InvalidInputError("replicas must be 0 to 64", where=declaration.name)
-        if replicas == declaration.replicas:
-            raise InvalidInputError(f"replicas is {replicas} already", where=declaration.name)
-        patch["replicas"], inverse["replicas"] = replicas, declaration.replicas
-    return patch, inverse
-
-
-def _kind_of(declaration: Declaration, environment: Mapping[str, str], replicas: int | None) -> SuggestionType:
-    if replicas is not None:
-        return SuggestionType.IDLE_SHUTDOWN if replicas == 0 else SuggestionType.RIGHT_SIZE
-    meanings = {declaration.knobs[variable].meaning for variable in environment}
-    return SuggestionType.BATCHING if KnobMeaning.BATCH_SIZE in meanings else SuggestionType.RUNTIME_FLAGS
