@@ -316,6 +316,34 @@ def test_an_exception_rolls_everything_back(database: Database) -> None:
     assert listed(database) == []
 
 
+def test_more_threads_than_connections_can_each_need_the_records_twice(database: Database) -> None:
+    store = LocalDesiredStore(database)
+
+    def nested(n: int) -> object:
+        with database.transaction() as connection:
+            pauses.add(connection, "local", f"p{n}", "r", NOW)
+            return store.read("local", "declared/inference")
+
+    with ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(nested, range(36))) == [None] * 36
+    with database.transaction() as connection:
+        assert len(pauses.listed(connection, "local", active_only=True)) == 36
+
+
+def test_a_part_that_fails_takes_back_only_itself(database: Database) -> None:
+    def part() -> None:
+        with database.transaction() as connection:
+            pauses.add(connection, "local", "bob", "part", NOW)
+            raise InvalidInputError("stop")
+
+    with database.transaction() as connection:
+        pauses.add(connection, "local", "ada", "whole", NOW)
+        with pytest.raises(InvalidInputError):
+            part()
+    with database.transaction() as connection:
+        assert [it.by for it in pauses.listed(connection, "local", active_only=True)] == ["ada"]
+
+
 def test_a_value_that_postgres_cannot_keep_is_invalid_input(database: Database) -> None:
     with pytest.raises(InvalidInputError, match="NUL"), database.transaction() as connection:
         pauses.add(connection, "local", "ada", "a\x00b", NOW)

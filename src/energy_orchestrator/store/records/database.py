@@ -1,8 +1,13 @@
-"""The pool of connections, transactions, and the migrations that bring a database up to date."""
+"""The pool of connections, transactions, and the migrations that bring a database up to date.
+
+Everything above this module sees a `Connection` inside `Database.transaction()` and the project's own errors: a
+server that does not answer is UnavailableError, a value that can't be kept is InvalidInputError.
+"""
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +32,7 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 8, open_timeout: float = 20.0) -> None:
         self._url = url
         self._open_timeout = open_timeout
+        self._here = threading.local()
         self._pool: ConnectionPool[Any] = ConnectionPool(
             url,
             min_size=1,
@@ -54,10 +60,23 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """One transaction: committed at the end, rolled back by any exception."""
+        """One transaction: committed at the end, rolled back by any exception.
+
+        Inside another one of the same thread it is a part of that (a savepoint). A second connection would do too,
+        until as many threads as there are connections each wait for their second.
+        """
+        outer: Connection | None = getattr(self._here, "connection", None)
+        if outer is not None:
+            with outer.transaction():
+                yield outer
+            return
         try:
             with self._pool.connection() as connection:
-                yield connection
+                self._here.connection = connection
+                try:
+                    yield connection
+                finally:
+                    self._here.connection = None
         except psycopg.DataError as error:
             raise InvalidInputError(
                 f"Postgres can't keep this value: {str(error).splitlines()[0]}",
