@@ -270,6 +270,22 @@ class Simulator:
             raise NotFoundError(f"no rollout {rollout_id!r}", where="id", next_step="see `eo rollouts list`")
         return self.running[rollout_id]
 
+    def abort_rollout(self, tenant: str, rollout_id: str, actor: str) -> RolloutView:
+        row = self.rollout(tenant, rollout_id)
+        if row.finished_at is not None:
+            raise ConflictError(f"it is {row.phase}", where=f"rollout {rollout_id}", next_step="nothing is left to do")
+        ended = row.model_copy(update={"phase": "Failed", "finished_at": self.clock, "message": f"aborted by {actor}"})
+        self.running[rollout_id] = ended
+        self._record(tenant, actor, "rollout.aborted", rollout_id, {})
+        return ended
+
+    def retry_rollout(self, tenant: str, rollout_id: str, actor: str) -> RolloutView:
+        row = self.rollout(tenant, rollout_id)
+        if row.phase != "Inconclusive":
+            raise ConflictError(f"it is {row.phase}", where=f"rollout {rollout_id}", next_step="wait for its verdict")
+        self.running[rollout_id] = row.model_copy(update={"phase": "Running"})
+        return self.running[rollout_id]
+
     def pauses(self, tenant: str, *, active_only: bool = False) -> list[PauseView]:
         return [stop for stop in self.stops if stop.lifted_at is None or not active_only]
 

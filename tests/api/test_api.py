@@ -44,6 +44,14 @@ def test_every_read_answers_json(http: httpx.Client, path: str) -> None:
     assert http.get(path).raise_for_status().json() is not None
 
 
+def test_a_person_can_end_a_rollout_once(http: httpx.Client) -> None:
+    http.post(f"/api/v1/recommendations/{BATCH}/approve").raise_for_status()
+    rollout = http.get("/api/v1/rollouts").json()[0]["id"]
+    problem(http.post(f"/api/v1/rollouts/{rollout}/retry"), 409)
+    assert http.post(f"/api/v1/rollouts/{rollout}/abort").raise_for_status().json()["phase"] == "Failed"
+    problem(http.post(f"/api/v1/rollouts/{rollout}/abort"), 409)
+
+
 def test_the_parts_of_a_node_add_up_to_its_power(http: httpx.Client) -> None:
     for point in http.get("/api/v1/nodes/rack1-n07/power?minutes=2").json():
         parts = point["idle_watts"] + point["active_watts"] + point["unattributed_watts"]

@@ -1,4 +1,4 @@
-"""Routes that change something: approve, refuse, propose, pause, resume, import.
+"""Routes that change something: approve, refuse, propose, abort, retry, pause, resume, import.
 
 All pass the guard (no foreign page can send them), all name an actor for the log, and all leave the deciding to
 the port: an approval that a policy denies, or that comes after the advice has expired, comes back as a problem.
@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from energy_orchestrator.api.context import Actor, Plane, Tenant
-from energy_orchestrator.api.control_plane import PauseView, RecommendationView
+from energy_orchestrator.api.control_plane import PauseView, RecommendationView, RolloutView
 from energy_orchestrator.api.problems import Problem
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -77,6 +77,18 @@ def approve(plane: Plane, tenant: Tenant, actor: Actor, recommendation_id: str) 
 def refuse(plane: Plane, tenant: Tenant, actor: Actor, recommendation_id: str, body: Refusal) -> RecommendationView:
     """Refuse with a reason."""
     return plane.refuse(tenant, recommendation_id, actor, body.reason)
+
+
+@router.post("/rollouts/{rollout_id}/abort", tags=["rollouts"])
+def abort(plane: Plane, tenant: Tenant, actor: Actor, rollout_id: str) -> RolloutView:
+    """End a rollout that is under way and put the old values back."""
+    return plane.abort_rollout(tenant, rollout_id, actor)
+
+
+@router.post("/rollouts/{rollout_id}/retry", tags=["rollouts"])
+def retry(plane: Plane, tenant: Tenant, actor: Actor, rollout_id: str) -> RolloutView:
+    """Repeat a step that was inconclusive."""
+    return plane.retry_rollout(tenant, rollout_id, actor)
 
 
 @router.post("/pauses", tags=["pauses"], status_code=201)

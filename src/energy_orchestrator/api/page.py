@@ -205,6 +205,20 @@ def refuse(
     return _done(request, f"Refused: {present.summary(row)}.")
 
 
+@router.post("/ui/rollouts/{rollout_id}/abort")
+def abort(request: Request, plane: Plane, tenant: Tenant, actor: Actor, rollout_id: str) -> Response:
+    """Abort from the page."""
+    row = plane.abort_rollout(tenant, rollout_id, actor)
+    return _done(request, f"Aborted: {row.workload} goes back to its old values.")
+
+
+@router.post("/ui/rollouts/{rollout_id}/retry")
+def retry(request: Request, plane: Plane, tenant: Tenant, actor: Actor, rollout_id: str) -> Response:
+    """Repeat an inconclusive step from the page."""
+    row = plane.retry_rollout(tenant, rollout_id, actor)
+    return _done(request, f"Repeated: {row.workload} is measured again.")
+
+
 @router.post("/ui/pause")
 def pause(request: Request, plane: Plane, tenant: Tenant, actor: Actor, reason: Reason) -> Response:
     """Pause from the page."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from energy_orchestrator.api.control_plane import PauseView, RecommendationView
+from energy_orchestrator.api.control_plane import PauseView, RecommendationView, RolloutView
 from energy_orchestrator.cli import output
 from energy_orchestrator.cli.options import Format, Reason, Tenant, Url, connect
 from energy_orchestrator.cli.output import Output
@@ -76,6 +76,26 @@ def _pairs(assignments: list[str]) -> dict[str, str]:
             raise InvalidInputError(f"{name} is given twice", where="--set", next_step="give it once")
         pairs[name] = value
     return pairs
+
+
+def abort(rollout_id: Id, url: Url = None, tenant: Tenant = None, form: Format = Output.TABLE) -> None:
+    """End a rollout that is under way: the old values come back."""
+    _decide_rollout(rollout_id, "abort", "Aborted", url, tenant, form)
+
+
+def retry(rollout_id: Id, url: Url = None, tenant: Tenant = None, form: Format = Output.TABLE) -> None:
+    """Repeat the inconclusive step of a rollout with fresh measurements."""
+    _decide_rollout(rollout_id, "retry", "Repeated", url, tenant, form)
+
+
+def _decide_rollout(rollout_id: str, verb: str, done: str, url: str | None, tenant: str | None, form: Output) -> None:
+    client = connect(url, tenant)
+    whole = client.whole_id("rollouts", rollout_id)
+    row = RolloutView.model_validate(client.post(f"/rollouts/{whole}/{verb}"))
+    if form is Output.JSON:
+        output.print_json(row.model_dump(mode="json"))
+    else:
+        output.say(f"{done}: {row.workload} is {row.phase}")
 
 
 def pause(reason: Reason, url: Url = None, tenant: Tenant = None, form: Format = Output.TABLE) -> None:

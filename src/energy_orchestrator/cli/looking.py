@@ -22,6 +22,8 @@ from energy_orchestrator.cli.output import Output
 from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.ui import present, words
 
+APPROVED_SECONDS = 15.0
+"""An approved change begins within a second or two, unless another one is under way."""
 POLL_SECONDS = 1.0
 # Inconclusive is no end, but nothing moves until a person decides: watching on would be waiting for nothing.
 SETTLED_PHASES = frozenset({"Successful", "Failed", "Error", "Inconclusive"})
@@ -75,7 +77,7 @@ def workloads_top(
 def _workload(row: WorkloadView) -> tuple[str, ...]:
     rate, energy = words.UNKNOWN, f"unknown: {row.joules_per_operation_reason or 'no reason was given'}"
     if row.operations_per_second is not None:
-        rate = f"{words.scaled(row.operations_per_second, row.operation or 'op')}/s"
+        rate = words.rate(row.operations_per_second, row.operation)
     if row.joules_per_operation is not None:
         energy = words.with_bounds(row.joules_per_operation, words.per_operation(row.operation))
     power = words.with_bounds(row.active_watts, "W")
@@ -182,10 +184,14 @@ def watch(client: Client, rollout_id: str | None, *, quiet: bool) -> RolloutView
 
 
 def _newest(client: Client) -> str:
+    """The rollout that an approval just asked for, one under way, or the newest; waits a little for the first."""
+    deadline = time.monotonic() + APPROVED_SECONDS
+    while any(row["status"] == "approved" for row in client.get("/recommendations")) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
     rows = client.get("/rollouts")
     if not rows:
         raise NotFoundError("there is no rollout", where="rollouts", next_step="approve a recommendation first")
-    return str(rows[0]["id"])
+    return str(next((row for row in rows if row["finished_at"] is None), rows[0])["id"])
 
 
 @audit.command("list")

@@ -92,7 +92,9 @@ def _spend(row: RecommendationView) -> str:
 def print_rollout(row: RolloutView) -> None:
     """A rollout with its metrics."""
     step = row.steps[min(row.step_index, len(row.steps) - 1)] if row.steps else words.UNKNOWN
-    say(f"{row.workload}: {row.phase}, {row.scope_percent} %, step {row.step_index + 1} of {len(row.steps)} ({step})")
+    say(
+        f"{row.workload}: {row.phase}, {row.scope_percent} %, step {min(row.step_index + 1, len(row.steps))} of {len(row.steps)} ({step})"
+    )
     if row.message:
         say(row.message)
     if row.metrics:

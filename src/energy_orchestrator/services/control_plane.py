@@ -121,6 +121,16 @@ class EmbeddedControlPlane:
         with self._database.transaction() as connection:
             return self._rollout_view(connection, tenant, rollout_id)
 
+    def abort_rollout(self, tenant: str, rollout_id: str, actor: str) -> RolloutView:
+        """As the port says."""
+        self._orchestrator.decide_inconclusive(tenant, rollout_id, actor, retry=False)
+        return self.rollout(tenant, rollout_id)
+
+    def retry_rollout(self, tenant: str, rollout_id: str, actor: str) -> RolloutView:
+        """As the port says."""
+        self._orchestrator.decide_inconclusive(tenant, rollout_id, actor, retry=True)
+        return self.rollout(tenant, rollout_id)
+
     def pauses(self, tenant: str, *, active_only: bool = False) -> list[PauseView]:
         """As the port says."""
         with self._database.transaction() as connection:

@@ -19,6 +19,8 @@ from energy_orchestrator.services.views import bounded, flame_view
 
 NOW_SPAN = timedelta(seconds=60)
 """The newest window must be this young to be shown as `now`."""
+MEMORY_SPAN = timedelta(seconds=35)
+"""Every living process is sent at least every 30 s; older rows may be of processes that have ended."""
 EPOCH_YEAR = 1970
 
 Row = dict[str, Any]
@@ -46,13 +48,14 @@ class SeriesViews:
         covered = {
             row["host"]: row["covered_seconds"] for row in self._rows(series_queries.COVERED_SECONDS, parameters)
         }
+        living = parameters | {"start": max(start, end - MEMORY_SPAN)}
         joined = {
-            name: {(row["host"], row["workload"]): row for row in self._rows(query, parameters)}
-            for name, query in {
-                "operations": series_queries.OPERATION_SPANS,
-                "memory": series_queries.WORKLOAD_MEMORY,
-                "inventory": series_queries.INVENTORY_SPANS,
-            }.items()
+            name: {(row["host"], row["workload"]): row for row in self._rows(query, over)}
+            for name, query, over in (
+                ("operations", series_queries.OPERATION_SPANS, parameters),
+                ("memory", series_queries.WORKLOAD_MEMORY, living),
+                ("inventory", series_queries.INVENTORY_SPANS, parameters),
+            )
         }
         hot = {row["workload"]: row["functions"] for row in self._rows(series_queries.HOTSPOTS, parameters)}
         found = []

@@ -14,6 +14,8 @@ from energy_orchestrator.api.control_plane import BoundedView
 UNKNOWN = "\N{EN DASH}"
 JOULES_PER_KWH = 3_600_000.0
 _STEPS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+NOTHING = 1e-9
+"""Below a billionth of the unit is the rounding of sums, not a quantity."""
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -39,6 +41,8 @@ def scaled(value: float | None, unit: str) -> str:
     """A value with the prefix that suits it: `18.4 mJ`."""
     if value is None:
         return UNKNOWN
+    if abs(value) < NOTHING:
+        return f"0 {unit}".rstrip()
     factor, prefix = _step(abs(value))
     return f"{figures(value / factor)} {prefix}{unit}".rstrip()
 
@@ -70,6 +74,13 @@ def kilowatt_hours(joules: float) -> str:
 def per_operation(operation: str | None) -> str:
     """Unit of energy for an operation: `J/request`."""
     return f"J/{operation or 'op'}"
+
+
+def rate(per_second: float | None, operation: str | None) -> str:
+    """`59.8 request/s`, `0.33 run/s`: nobody counts milli-runs."""
+    if per_second is None:
+        return UNKNOWN
+    return f"{figures(per_second) if per_second >= NOTHING else '0'} {operation or 'op'}/s"
 
 
 def percent(share: float | None) -> str:
