@@ -92,9 +92,8 @@ def _spend(row: RecommendationView) -> str:
 def print_rollout(row: RolloutView) -> None:
     """A rollout with its metrics."""
     step = row.steps[min(row.step_index, len(row.steps) - 1)] if row.steps else words.UNKNOWN
-    say(
-        f"{row.workload}: {row.phase}, {row.scope_percent} %, step {min(row.step_index + 1, len(row.steps))} of {len(row.steps)} ({step})"
-    )
+    place = f"step {min(row.step_index + 1, len(row.steps))} of {len(row.steps)}"
+    say(f"{row.workload}: {row.phase}, {row.scope_percent} %, {place} ({step})")
     if row.message:
         say(row.message)
     if row.metrics:
