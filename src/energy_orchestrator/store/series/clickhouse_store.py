@@ -35,7 +35,7 @@ class ClickHouseSeriesStore:
     def __init__(self, url: str, database: str = "default", *, credentials_file: Path | None = None) -> None:
         auth = _read_credentials(credentials_file) if credentials_file else None
         self._url = url.rstrip("/") + "/"
-        self._http = httpx.Client(auth=auth, timeout=TIMEOUT_SECONDS, params={"database": database})
+        self._http = httpx.Client(auth=auth, timeout=TIMEOUT_SECONDS, params={"database": database, "prefer_column_name_to_alias": "1"})
 
     def migrate(self) -> list[str]:
         """See SeriesStore."""
