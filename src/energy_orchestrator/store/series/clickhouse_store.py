@@ -35,7 +35,8 @@ class ClickHouseSeriesStore:
     def __init__(self, url: str, database: str = "default", *, credentials_file: Path | None = None) -> None:
         auth = _read_credentials(credentials_file) if credentials_file else None
         self._url = url.rstrip("/") + "/"
-        self._http = httpx.Client(auth=auth, timeout=TIMEOUT_SECONDS, params={"database": database, "prefer_column_name_to_alias": "1"})
+        always = {"database": database, "prefer_column_name_to_alias": "1"}
+        self._http = httpx.Client(auth=auth, timeout=TIMEOUT_SECONDS, params=always)
 
     def migrate(self) -> list[str]:
         """See SeriesStore."""
