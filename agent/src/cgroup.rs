@@ -6,7 +6,9 @@
 //! `workload_key` makes a name out of it, `scan` asks for the quota.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 /// Where a process belongs, as far as its cgroup path tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,12 +105,34 @@ pub fn cpu_quota(cgroupfs: &Path, text: &str) -> Option<f64> {
 }
 
 fn directory_quota(directory: &Path) -> Option<f64> {
-    if let Ok(text) = fs::read_to_string(directory.join("cpu.max")) {
+    if let Some(text) = readable(&directory.join("cpu.max")) {
         return v2_quota(&text);
     }
-    let quota = fs::read_to_string(directory.join("cpu.cfs_quota_us")).ok()?;
-    let period = fs::read_to_string(directory.join("cpu.cfs_period_us")).ok()?;
+    let quota = readable(&directory.join("cpu.cfs_quota_us"))?;
+    let period = readable(&directory.join("cpu.cfs_period_us"))?;
     ratio(&quota, &period)
+}
+
+/// The text of a control file. One that is there but can't be read is told once: its quota is then unknown, and
+/// nothing else of the process is lost.
+fn readable(file: &Path) -> Option<String> {
+    static TOLD: Once = Once::new();
+    match fs::read_to_string(file) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => {
+            TOLD.call_once(|| tracing::warn!("{}", unreadable(file, &error)));
+            None
+        }
+    }
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> String {
+    format!(
+        "cgroup file {}: {error}; CPU quotas there are unknown, so cpus_allowed is that of the affinity mask; \
+         run as root, or check --cgroupfs",
+        file.display()
+    )
 }
 
 /// `max 100000` or `150000 100000`.
@@ -191,6 +215,17 @@ mod tests {
         assert_eq!(cpu_quota(root.path(), "3:cpu,cpuacct:/x\n"), Some(0.5));
         fs::write(root.path().join("cpu,cpuacct/x/cpu.cfs_quota_us"), "-1\n").unwrap();
         assert_eq!(cpu_quota(root.path(), "3:cpu,cpuacct:/x\n"), None);
+    }
+
+    #[test]
+    fn an_unreadable_cgroup_costs_its_quota_only_and_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("a/b/cpu.max")).unwrap();
+        fs::write(root.path().join("a/cpu.max"), "150000 100000\n").unwrap();
+        assert_eq!(cpu_quota(root.path(), "0::/a/b\n"), Some(1.5));
+        let file = root.path().join("a/b/cpu.max");
+        let told = unreadable(&file, &fs::read_to_string(&file).unwrap_err());
+        assert!(told.contains("a/b/cpu.max") && told.contains("run as root"), "{told}");
     }
 
     proptest! {
