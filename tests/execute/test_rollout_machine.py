@@ -166,6 +166,34 @@ def test_time_spent_paused_does_not_pass_for_a_step() -> None:
     assert machine.advance(resumed, seen("done", DOWN), too_late).rollout.phase is RolloutPhase.REVERTING
 
 
+def test_each_step_has_its_own_time() -> None:
+    """Else a slow first step would use up the time of the second."""
+    late = NOW + timedelta(seconds=80)
+    second = machine.advance(at_step(StepKind.SMOKE), seen("done"), late).rollout
+    assert second.step_started_at == late
+
+
+def test_a_pause_between_the_intent_and_the_act_stops_the_act() -> None:
+    journal, executor = MemoryJournal(), DryRunExecutor()
+    journal.kept["r1"] = rollout()
+
+    def pause_then(point: str) -> None:
+        journal.is_paused = point == "after_store" and journal.begun != []
+
+    driver = Driver(journal, {"dry_run": executor}, lambda *_: None, pause_then)
+    for n in range(3):
+        driver.tick(NOW + timedelta(seconds=n))
+        assert executor.applied == []
+        if journal.is_paused:
+            break
+    assert journal.acts == {"r1/0/0/apply": ("intended", "")}
+    journal.is_paused = False
+    driver = Driver(journal, {"dry_run": executor}, lambda *_: None)
+    for n in range(3, 8):
+        driver.tick(NOW + timedelta(seconds=n))
+    assert executor.applied == [("declared/inference", 50)]
+
+
 def test_an_analysis_starts_afresh_after_a_pause() -> None:
     paused = at_step(StepKind.ANALYSIS, paused_at=NOW + timedelta(seconds=20))
     later = NOW + timedelta(hours=1)
