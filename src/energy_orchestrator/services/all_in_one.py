@@ -50,7 +50,7 @@ from energy_orchestrator.services.agent_process import AgentProcess
 from energy_orchestrator.services.analyzer import Analyzer
 from energy_orchestrator.services.collector import Collector
 from energy_orchestrator.services.collector_metrics import CollectorMetrics
-from energy_orchestrator.services.control_plane import EmbeddedControlPlane, write_head_file
+from energy_orchestrator.services.control_plane import EmbeddedControlPlane, keep_head
 from energy_orchestrator.services.energy_metrics import EnergyMetrics
 from energy_orchestrator.services.loops import Loop, Loops
 from energy_orchestrator.services.measurements import SeriesMeasurements
@@ -59,7 +59,7 @@ from energy_orchestrator.services.orchestrator import Orchestrator, Orchestrator
 from energy_orchestrator.services.postgres_server import PostgresServer
 from energy_orchestrator.services.series_views import SeriesViews
 from energy_orchestrator.services.workload_file import DeclaredWorkloads, load_workloads
-from energy_orchestrator.store.records import audit_log, outcomes
+from energy_orchestrator.store.records import outcomes
 from energy_orchestrator.store.records.database import Database
 from energy_orchestrator.store.records.local_desired import LocalDesiredStore
 from energy_orchestrator.store.series.chdb_store import ChdbSeriesStore
@@ -381,7 +381,7 @@ def _playbook(database: Database) -> Callable[[str, str], list[float | None]]:
 
 def _keep_head(database: Database, file: Path) -> None:
     with database.transaction() as connection:
-        write_head_file(file, audit_log.head(connection))
+        keep_head(connection, file)
 
 
 def _prepare(data_dir: Path) -> None:

@@ -25,9 +25,8 @@ from energy_orchestrator.api.control_plane import (
     RolloutView,
     WorkloadView,
 )
-from energy_orchestrator.audit import chain
-from energy_orchestrator.errors import NotFoundError
-from energy_orchestrator.model.audit_record import Head
+from energy_orchestrator.audit import chain, head_file
+from energy_orchestrator.errors import ConflictError, NotFoundError
 from energy_orchestrator.model.recommendation import Recommendation, RecommendationStatus
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.services import run_import, views
@@ -150,16 +149,10 @@ class EmbeddedControlPlane:
             return [views.audit_view(it) for it in audit_log.page(connection, tenant, after, limit)]
 
     def verify_audit(self) -> AuditVerification:
-        """Walk the log and compare its end with the head in the database and the head file."""
+        """Walk the log and compare it with the head in the database and with the head file."""
         with self._database.transaction() as connection:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            heads = {"database": audit_log.head(connection)}
-            kept = read_head_file(self._audit_head_file)
-            found = chain.verify(audit_log.entries(connection), heads)
-            if found.ok and kept is not None:
-                found = _older_head(connection, kept, found)
-        if found.ok:
-            write_head_file(self._audit_head_file, Head(found.entries, found.head))
+            found = verify_log(connection, self._audit_head_file)
         return AuditVerification(
             ok=found.ok,
             entries=found.entries,
@@ -204,28 +197,19 @@ class EmbeddedControlPlane:
         )
 
 
-def read_head_file(path: Path) -> Head | None:
-    """The head kept outside the database; None when there is none yet."""
+def keep_head(connection: Connection, file: Path) -> None:
+    """Bring the head file up to the log; ConflictError, and the file stays, when the log does not continue it."""
+    head_file.advance(file, audit_log.head(connection), lambda sequence: audit_log.hash_of(connection, sequence))
+
+
+def verify_log(connection: Connection, file: Path) -> chain.Verification:
+    """Walk the log; a head file that contradicts it, or that somebody wrote to, is a broken log too."""
     try:
-        sequence, digest = path.read_text(encoding="ascii").split()
-        return Head(int(sequence), digest)
-    except (OSError, ValueError):
-        return None
-
-
-def write_head_file(path: Path, head: Head) -> None:
-    """Replace the file in one step."""
-    temporary = path.with_suffix(".new")
-    temporary.write_text(f"{head.sequence} {head.hash}\n", encoding="ascii")
-    temporary.replace(path)
-
-
-def _older_head(connection: Connection, kept: Head, found: chain.Verification) -> chain.Verification:
-    """The head file is older than the log: the entry it names must still be there as it was."""
-    if kept.sequence == 0:
-        return found
-    row = connection.execute("SELECT hash FROM audit_entry WHERE sequence = %s", (kept.sequence,)).fetchone()
-    if row is not None and row["hash"] == kept.hash:
-        return found
-    message = f"entry {kept.sequence} is not the one the head file knows"
-    return chain.Verification(False, found.entries, found.head, min(kept.sequence, found.entries + 1), message)
+        kept = head_file.read(file)
+        older = {"head file": kept} if kept is not None else {}
+        found = chain.verify(audit_log.entries(connection), {"database": audit_log.head(connection)}, older)
+        if found.ok:
+            keep_head(connection, file)
+    except ConflictError as error:
+        return chain.Verification(False, 0, "", None, str(error))
+    return found
