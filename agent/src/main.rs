@@ -1,75 +1,7 @@
-//! eo-agent: what a node does, and what it costs in energy.
-//!
-//! `scan` reads processes, `meters` read power, `profiler` samples stacks,
-//! `inventory` says what exists. `agent` joins them once per interval into
-//! rows, `wire` encodes the rows, `publish` brings them to the bus. Nothing
-//! here interprets a figure: that is the analyzer's work.
+//! The `eo-agent` program; everything is in the library beside it.
 
-mod agent;
-mod cgroup;
-mod check;
-mod checksum;
-mod cli;
-mod config;
-mod inventory;
-mod language;
-mod meters;
-mod node;
-mod parent;
-mod procfs;
-mod profiler;
-mod publish;
-mod scan;
-mod wire;
-mod workload_key;
-
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use cli::{Cli, Command};
-use config::{Config, ConfigError, Options};
-
-/// Exit code for a setting that can't be used.
-const CONFIGURATION_ERROR: u8 = 2;
-
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Run { config, options } => resolve(config, *options).and_then(run),
-        Command::Check { config, options, output } => {
-            resolve(config, *options).map(|config| check::print(&config, output))
-        }
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("eo-agent: {error}");
-            ExitCode::from(CONFIGURATION_ERROR)
-        }
-    }
-}
-
-fn resolve(file: Option<PathBuf>, flags: Options) -> Result<Config, ConfigError> {
-    let file = file.as_deref().map(Options::from_file).transpose()?.unwrap_or_default();
-    flags.or(file).resolve()
-}
-
-/// One thread does everything but profiling: a second core is for others.
-fn run(config: Config) -> Result<(), ConfigError> {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(config.log_level)
-        .with_target(false)
-        .with_ansi(false)
-        .init();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-            ConfigError::new(
-                "runtime",
-                &error.to_string(),
-                "check the limits of open files and threads",
-            )
-        })?;
-    runtime.block_on(agent::run(config))
+    eo_agent::main()
 }

@@ -5,9 +5,12 @@
 //! wrong and what to do. Secrets are read from files when they are needed and
 //! are never part of these values.
 
+mod nats;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use nats::NatsConfig;
 use serde::Deserialize;
 
 /// What a user may set. Each field is a flag, a key of the file and, where
@@ -114,15 +117,6 @@ pub struct Config {
     pub path: Option<PathBuf>,
     pub parent_pid: Option<i32>,
     pub log_level: tracing::Level,
-}
-
-#[derive(Debug, Clone)]
-pub struct NatsConfig {
-    pub url: String,
-    pub creds_file: Option<PathBuf>,
-    pub user: Option<String>,
-    pub password_file: Option<PathBuf>,
-    pub inbox_prefix: String,
 }
 
 impl Options {
@@ -233,21 +227,6 @@ impl Options {
     }
 }
 
-impl NatsConfig {
-    /// The text of the .creds file; never logged.
-    pub fn read_credentials(&self) -> Result<Option<String>, ConfigError> {
-        self.creds_file.as_deref().map(|path| secret("nats_creds_file", path)).transpose()
-    }
-
-    /// User and password; never logged.
-    pub fn read_password(&self) -> Result<Option<(String, String)>, ConfigError> {
-        let (Some(user), Some(path)) = (&self.user, &self.password_file) else { return Ok(None) };
-        let password =
-            secret("nats_password_file", path)?.trim_end_matches(['\r', '\n']).to_owned();
-        Ok(Some((user.clone(), password)))
-    }
-}
-
 fn secret(setting: &str, path: &Path) -> Result<String, ConfigError> {
     fs::read_to_string(path).map_err(|error| {
         let problem = format!("{}: {error}", path.display());
@@ -332,19 +311,5 @@ mod tests {
                 assert!(message.contains(word), "{message:?} should name {word:?}");
             }
         }
-    }
-
-    #[test]
-    fn a_password_comes_from_a_file_without_its_newline() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), "s3cret\n").unwrap();
-        let options = Options {
-            nats_user: Some("agent".into()),
-            nats_password_file: Some(file.path().to_owned()),
-            ..Default::default()
-        };
-        let config = options.resolve().unwrap();
-        assert_eq!(config.nats.read_password().unwrap().unwrap().1, "s3cret");
-        assert!(!format!("{config:?}").contains("s3cret"));
     }
 }
