@@ -146,7 +146,7 @@ impl Agent {
             boot_time_ms: boot_time * 1000,
         };
         let meters = meters::detect(&proc, &config.sysfs, ticks_per_second);
-        let profiler = Profiler::start(&proc, &config.sysfs, config.profile_hz);
+        let profiler = Profiler::start(&proc, &config.sysfs, config.sampling());
         let (profiler, profiling) = match profiler {
             Ok(profiler) => (Some(profiler), Ok(())),
             Err(reason) => (None, Err(reason)),

@@ -15,7 +15,7 @@ pub fn print(config: &Config, output: Output) {
     let node = node::discover(&proc, &config.sysfs);
     let meters = meters::detect(&proc, &config.sysfs, 100.0);
     let abilities =
-        abilities(config, &meters, profiler::probe(&proc, &config.sysfs, config.profile_hz));
+        abilities(config, &meters, profiler::probe(&proc, &config.sysfs, config.sampling()));
     let findings: Vec<(&str, bool, String)> = meters
         .iter()
         .map(|meter| match meter.finding() {

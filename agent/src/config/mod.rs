@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 pub use nats::NatsConfig;
 use serde::Deserialize;
 
+use crate::profiler::Sampling;
+
 /// What a user may set. Each field is a flag, a key of the file and, where
 /// it says so, an environment variable.
 #[derive(Debug, Clone, Default, Deserialize, clap::Args)]
@@ -51,6 +53,10 @@ pub struct Options {
     /// Stack samples a second and CPU, 0 (off) to 99 [default: 19]
     #[arg(long)]
     pub profile_hz: Option<u32>,
+    /// Copied from the top of the user stack with each sample, to follow callers that keep no frame
+    /// pointer; 0 (off) to 61440 [default: 16384]
+    #[arg(long)]
+    pub profile_stack_bytes: Option<u32>,
     /// Mount point of procfs [default: /proc]
     #[arg(long)]
     pub procfs: Option<PathBuf>,
@@ -110,6 +116,7 @@ pub struct Config {
     pub spool_max_bytes: u64,
     pub interval_seconds: f64,
     pub profile_hz: u32,
+    pub profile_stack_bytes: u32,
     pub procfs: PathBuf,
     pub sysfs: PathBuf,
     pub cgroupfs: PathBuf,
@@ -117,6 +124,13 @@ pub struct Config {
     pub path: Option<PathBuf>,
     pub parent_pid: Option<i32>,
     pub log_level: tracing::Level,
+}
+
+impl Config {
+    /// What the profiler is asked to do.
+    pub fn sampling(&self) -> Sampling {
+        Sampling { hz: self.profile_hz, stack_bytes: self.profile_stack_bytes }
+    }
 }
 
 impl Options {
@@ -161,6 +175,7 @@ impl Options {
             spool_max_bytes,
             interval_seconds,
             profile_hz,
+            profile_stack_bytes,
             procfs,
             sysfs,
             cgroupfs,
@@ -214,6 +229,13 @@ impl Options {
                 60.0,
             )?,
             profile_hz: within("profile_hz", self.profile_hz.unwrap_or(19), 0, 99)?,
+            // perf takes whole words, and a record has 16 bits for its size.
+            profile_stack_bytes: within(
+                "profile_stack_bytes",
+                self.profile_stack_bytes.unwrap_or(16 << 10),
+                0,
+                61440,
+            )? & !7,
             procfs: self.procfs.unwrap_or_else(|| "/proc".into()),
             sysfs: self.sysfs.unwrap_or_else(|| "/sys".into()),
             cgroupfs: self.cgroupfs.unwrap_or_else(|| "/sys/fs/cgroup".into()),

@@ -7,6 +7,9 @@ pub struct Mapping<'t> {
     pub end: u64,
     pub offset: u64,
     pub executable: bool,
+    /// `major:minor` of the file system.
+    pub device: &'t str,
+    pub inode: u64,
     pub path: &'t str,
 }
 
@@ -20,12 +23,16 @@ fn line(line: &str) -> Option<Mapping<'_>> {
     let (start, end) = fields.next()?.split_once('-')?;
     let permissions = fields.next()?;
     let offset = fields.next()?;
-    let path = fields.nth(2)?.trim_start();
+    let device = fields.next()?;
+    let inode = fields.next()?.parse().ok()?;
+    let path = fields.next()?.trim_start();
     (!path.is_empty()).then_some(())?;
     Some(Mapping {
         start: u64::from_str_radix(start, 16).ok()?,
         end: u64::from_str_radix(end, 16).ok()?,
         offset: u64::from_str_radix(offset, 16).ok()?,
+        device,
+        inode,
         executable: permissions.as_bytes().get(2) == Some(&b'x'),
         path: path.strip_suffix(" (deleted)").unwrap_or(path),
     })
@@ -57,6 +64,8 @@ mod tests {
                 end: 0x55b0,
                 offset: 0x1000,
                 executable: true,
+                device: "08:01",
+                inode: 123,
                 path: "/opt/my app/bin"
             }
         );

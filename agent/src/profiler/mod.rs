@@ -11,6 +11,7 @@ mod python;
 mod record;
 mod stack;
 mod symbols;
+mod unwind;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -22,10 +23,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::procfs::{stat, Proc};
-use perf::Sampler;
+use perf::{Request, Sampler};
 use python::Pythons;
-use record::Sample;
 use symbols::Symbols;
+use unwind::{Chain, End, Unwinding};
 
 const WINDOW: Duration = Duration::from_secs(10);
 /// Names are looked up this often: a process may be gone soon.
@@ -39,6 +40,15 @@ const OTHER_STACKS: &str = "[other stacks]";
 /// Above this the symbol tables are dropped and read again when needed.
 const MEMORY_BUDGET_BYTES: u64 = 30 << 20;
 const MIN_RESET_EVERY: Duration = Duration::from_secs(60);
+
+/// How often to look, and how much of a stack to take along.
+#[derive(Debug, Clone, Copy)]
+pub struct Sampling {
+    /// Samples a second and CPU; 0: none.
+    pub hz: u32,
+    /// Copied from the top of the user stack; 0: frame pointers only.
+    pub stack_bytes: u32,
+}
 
 /// A process as the profiler knows it: a pid and when it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,15 +92,15 @@ pub struct Profiler {
 
 impl Profiler {
     /// Starts sampling all CPUs. The error says what is missing and how to get it.
-    pub fn start(proc: &Proc, sysfs: &Path, hz: u32) -> Result<Profiler, String> {
-        let sampler = open(proc, sysfs, hz)?;
+    pub fn start(proc: &Proc, sysfs: &Path, sampling: Sampling) -> Result<Profiler, String> {
+        let sampler = open(proc, sysfs, sampling)?;
         // Two windows may wait; a reader slower than that loses them.
         let (sender, windows) = std::sync::mpsc::sync_channel(2);
         let stop = Arc::new(AtomicBool::new(false));
         let (proc, stopping) = (proc.clone(), stop.clone());
         thread::Builder::new()
             .name("profiler".into())
-            .spawn(move || Worker::new(sampler, proc, hz).run(&sender, &stopping))
+            .spawn(move || Worker::new(sampler, proc, sampling.hz).run(&sender, &stopping))
             .map_err(|error| format!("perf_event: no thread: {error}"))?;
         Ok(Profiler { windows, stop })
     }
@@ -103,17 +113,18 @@ impl Profiler {
 }
 
 /// Whether sampling is possible here, without starting it.
-pub fn probe(proc: &Proc, sysfs: &Path, hz: u32) -> Result<(), String> {
-    open(proc, sysfs, hz).map(drop)
+pub fn probe(proc: &Proc, sysfs: &Path, sampling: Sampling) -> Result<(), String> {
+    open(proc, sysfs, sampling).map(drop)
 }
 
-fn open(proc: &Proc, sysfs: &Path, hz: u32) -> Result<Sampler, String> {
-    if hz == 0 {
+fn open(proc: &Proc, sysfs: &Path, sampling: Sampling) -> Result<Sampler, String> {
+    if sampling.hz == 0 {
         return Err("perf_event: switched off (profile_hz = 0)".into());
     }
     let online = std::fs::read_to_string(sysfs.join("devices/system/cpu/online"));
     let cpus = online.ok().as_deref().and_then(cpu_list).unwrap_or_else(|| vec![0]);
-    Sampler::open(&cpus, hz).map_err(|error| match error.kind() {
+    let request = Request { hz: sampling.hz, stack_bytes: sampling.stack_bytes, rest: REST };
+    Sampler::open(&cpus, request).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => {
             let paranoid = proc.node_file("sys/kernel/perf_event_paranoid").unwrap_or_default();
             format!(
@@ -135,7 +146,17 @@ fn cpu_list(text: &str) -> Option<Vec<u32>> {
     Some(cpus)
 }
 
-type Pending = HashMap<(Sample, Option<Vec<Arc<str>>>), i64>;
+/// One stack in addresses, with the Python frames of that moment.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Trace {
+    pid: i32,
+    kernel: Vec<u64>,
+    user: Vec<u64>,
+    end: End,
+    python: Option<Vec<Arc<str>>>,
+}
+
+type Pending = HashMap<Trace, i64>;
 
 struct Worker {
     sampler: Sampler,
@@ -144,6 +165,7 @@ struct Worker {
     proc: Proc,
     symbols: Symbols,
     pythons: Pythons,
+    unwinding: Unwinding,
     pending: Pending,
     window: Window,
     started: Instant,
@@ -157,6 +179,7 @@ impl Worker {
             period: Duration::from_secs(1) / hz,
             symbols: Symbols::new(proc.clone()),
             pythons: Pythons::new(proc.clone()),
+            unwinding: Unwinding::new(proc.clone()),
             proc,
             pending: HashMap::new(),
             window: Window::default(),
@@ -190,21 +213,25 @@ impl Worker {
 
     /// Takes samples from the rings, and Python stacks while they are fresh.
     fn collect(&mut self) {
+        let now = Instant::now();
         let mut samples = Vec::new();
+        let unwinding = &mut self.unwinding;
         self.window.lost += self.sampler.drain(|sample| {
             if sample.pid > 0 {
-                samples.push(sample);
+                // A stack copy lies in the ring only until it is drained.
+                let chain = unwinding.unwind(sample.pid, sample.state, &sample.user, now);
+                samples.push((sample.pid, sample.tid, sample.kernel, chain));
             }
         });
         let mut looked = HashSet::new();
-        for mut sample in samples {
-            if !sample.user.is_empty() && looked.insert(sample.pid) {
-                self.pythons.look(sample.pid);
+        for (pid, tid, kernel, Chain { addresses, end }) in samples {
+            if !addresses.is_empty() && looked.insert(pid) {
+                self.pythons.look(pid);
             }
-            let python = self.pythons.stack(sample.pid, sample.tid).map(<[_]>::to_vec);
+            let python = self.pythons.stack(pid, tid).map(<[_]>::to_vec);
             // Threads of a process with the same stack are one row.
-            sample.tid = 0;
-            *self.pending.entry((sample, python)).or_default() += 1;
+            let trace = Trace { pid, kernel, user: addresses, end, python };
+            *self.pending.entry(trace).or_default() += 1;
         }
     }
 
@@ -212,8 +239,8 @@ impl Worker {
     fn resolve(&mut self) {
         let pending = std::mem::take(&mut self.pending);
         let mut processes: HashMap<i32, Vec<u64>> = HashMap::new();
-        for (sample, _) in pending.keys() {
-            processes.entry(sample.pid).or_default().extend(&sample.user);
+        for trace in pending.keys() {
+            processes.entry(trace.pid).or_default().extend(&trace.user);
         }
         let mut ids = HashMap::new();
         for (pid, addresses) in processes {
@@ -226,19 +253,19 @@ impl Worker {
             );
             self.symbols.resolve(pid, addresses.into_iter());
         }
-        for ((sample, python), count) in pending {
+        for (trace, count) in pending {
             let user: Vec<_> =
-                sample.user.iter().map(|&address| self.symbols.user(sample.pid, address)).collect();
+                trace.user.iter().map(|&address| self.symbols.user(trace.pid, address)).collect();
             let kernel: Vec<_> =
-                sample.kernel.iter().map(|&address| self.symbols.kernel(address)).collect();
-            let mut stack = stack::assemble(python.as_deref(), &user, &kernel);
+                trace.kernel.iter().map(|&address| self.symbols.kernel(address)).collect();
+            let mut stack = stack::assemble(trace.python.as_deref(), &user, trace.end, &kernel);
             if stack.is_empty() {
                 stack.push(symbols::UNWIND_FAILED.into());
             }
             if self.window.stacks.len() >= MAX_STACKS {
                 stack = vec![OTHER_STACKS.into()];
             }
-            *self.window.stacks.entry((ids[&sample.pid], stack)).or_default() += count;
+            *self.window.stacks.entry((ids[&trace.pid], stack)).or_default() += count;
         }
     }
 
@@ -289,14 +316,18 @@ mod tests {
 
     #[test]
     fn sampling_that_is_switched_off_says_so() {
-        assert!(probe(&Proc::new("/proc"), Path::new("/sys"), 0)
+        assert!(probe(&Proc::new("/proc"), Path::new("/sys"), Sampling { hz: 0, stack_bytes: 0 })
             .unwrap_err()
             .contains("profile_hz"));
     }
 
     #[test]
     fn this_process_is_caught_on_a_cpu() {
-        let profiler = match Profiler::start(&Proc::new("/proc"), Path::new("/sys"), 99) {
+        let profiler = match Profiler::start(
+            &Proc::new("/proc"),
+            Path::new("/sys"),
+            Sampling { hz: 99, stack_bytes: 16 << 10 },
+        ) {
             Ok(profiler) => profiler,
             Err(reason) => return eprintln!("skipped: {reason}"),
         };

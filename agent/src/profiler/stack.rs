@@ -1,20 +1,45 @@
 //! From the parts of a sample to one stack: pure rules, no files.
 //!
 //! Root to leaf: Python frames where there are any, native user frames, then
-//! kernel frames. A user stack of one address is a program built without
-//! frame pointers: it says so at its root instead of looking complete.
+//! kernel frames. A user stack that does not reach the first function of its
+//! thread says so at its root, and why, instead of looking complete.
 
 use std::sync::Arc;
 
 use super::python::is_interpreter;
 use super::symbols::UNWIND_FAILED;
+use super::unwind::End;
 
-pub const TRUNCATED: &str = "[truncated: no frame pointer]";
+/// Frame pointers led no further, and not to a root.
+pub const NO_FRAME_POINTER: &str = "[truncated: no frame pointer]";
+/// Deeper than the copied part of the stack.
+pub const TOO_DEEP: &str = "[truncated: deeper than the stack copy]";
+/// No table for a step, or a damaged stack.
+pub const NO_UNWIND_TABLE: &str = "[truncated: no unwind table]";
+
+/// First functions of a thread: nothing is missing above them.
+const ROOTS: [&str; 14] = [
+    "_start",
+    "main",
+    "__libc_start_main",
+    "__libc_start_call_main",
+    "__clone",
+    "clone",
+    "clone3",
+    "__clone3",
+    "start_thread",
+    "runtime.goexit",
+    "runtime.mstart",
+    "runtime.rt0_go",
+    "_dl_start_user",
+    "thread_start",
+];
 
 /// Joins the parts. `user` and `kernel` are leaf first, `python` root first.
 pub fn assemble(
     python: Option<&[Arc<str>]>,
     user: &[Arc<str>],
+    end: End,
     kernel: &[Arc<str>],
 ) -> Vec<Arc<str>> {
     let mut stack: Vec<Arc<str>> = Vec::with_capacity(user.len() + kernel.len() + 1);
@@ -28,9 +53,7 @@ pub fn assemble(
             stack.extend(native.into_iter().rev());
         }
         None => {
-            if user.len() == 1 {
-                stack.push(TRUNCATED.into());
-            }
+            stack.extend(missing_root(user, end).map(Arc::from));
             stack.extend(user.iter().rev().cloned());
             // Several addresses in a row that lead nowhere are one failure.
             stack.dedup_by(|a, b| a == b && &**a == UNWIND_FAILED);
@@ -38,6 +61,20 @@ pub fn assemble(
     }
     stack.extend(kernel.iter().rev().cloned());
     stack
+}
+
+/// What to write in place of the callers that were not found.
+fn missing_root(user: &[Arc<str>], end: End) -> Option<&'static str> {
+    let outermost = user.last()?;
+    let function = outermost.rsplit_once(" (").map_or(&**outermost, |(name, _)| name);
+    if end == End::Root || ROOTS.contains(&function) {
+        return None;
+    }
+    Some(match end {
+        End::CopyEnded => TOO_DEEP,
+        End::Failed => NO_UNWIND_TABLE,
+        End::Root | End::FramePointers => NO_FRAME_POINTER,
+    })
 }
 
 fn in_interpreter(frame: &str) -> bool {
@@ -53,8 +90,12 @@ mod tests {
     }
 
     fn joined(python: Option<&[&str]>, user: &[&str], kernel: &[&str]) -> Vec<String> {
+        ended(End::Root, python, user, kernel)
+    }
+
+    fn ended(end: End, python: Option<&[&str]>, user: &[&str], kernel: &[&str]) -> Vec<String> {
         let python = python.map(frames);
-        let stack = assemble(python.as_deref(), &frames(user), &frames(kernel));
+        let stack = assemble(python.as_deref(), &frames(user), end, &frames(kernel));
         stack.iter().map(ToString::to_string).collect()
     }
 
@@ -65,8 +106,16 @@ mod tests {
     }
 
     #[test]
-    fn one_lonely_address_is_marked_as_truncated() {
-        assert_eq!(joined(None, &["f (app)"], &[]), [TRUNCATED, "f (app)"]);
+    fn a_missing_root_is_named_with_its_reason() {
+        for (end, marker) in [
+            (End::FramePointers, NO_FRAME_POINTER),
+            (End::CopyEnded, TOO_DEEP),
+            (End::Failed, NO_UNWIND_TABLE),
+        ] {
+            assert_eq!(ended(end, None, &["f (app)"], &[]), [marker, "f (app)"]);
+            let whole = ["f (app)", "start_thread (libc.so.6)"];
+            assert_eq!(ended(end, None, &whole, &[]), ["start_thread (libc.so.6)", "f (app)"]);
+        }
         assert_eq!(joined(None, &[], &["kthread (kernel)"]), ["kthread (kernel)"]);
     }
 
