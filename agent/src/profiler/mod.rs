@@ -5,6 +5,7 @@
 //! `agent` knows which workload a process belongs to. Without permission the
 //! profiler is missing, with the reason, and everything else goes on.
 
+mod go_table;
 mod kallsyms;
 mod perf;
 mod python;
@@ -237,6 +238,7 @@ impl Worker {
 
     /// Turns addresses into names.
     fn resolve(&mut self) {
+        let now = Instant::now();
         let pending = std::mem::take(&mut self.pending);
         let mut processes: HashMap<i32, Vec<u64>> = HashMap::new();
         for trace in pending.keys() {
@@ -251,7 +253,9 @@ impl Worker {
                 pid,
                 ProcessId { pid, start_ticks: stat.map_or(0, |stat| stat.start_ticks) },
             );
-            self.symbols.resolve(pid, addresses.into_iter());
+            let unwinding = &mut self.unwinding;
+            let in_go_table = |address| unwinding.go_function(pid, address, now);
+            self.symbols.resolve(pid, addresses.into_iter(), in_go_table);
         }
         for (trace, count) in pending {
             let user: Vec<_> =

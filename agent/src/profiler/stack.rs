@@ -67,6 +67,8 @@ pub fn assemble(
 fn missing_root(user: &[Arc<str>], end: End) -> Option<&'static str> {
     let outermost = user.last()?;
     let function = outermost.rsplit_once(" (").map_or(&**outermost, |(name, _)| name);
+    // Go writes the calling convention behind a name.
+    let function = function.strip_suffix(".abi0").unwrap_or(function);
     if end == End::Root || ROOTS.contains(&function) {
         return None;
     }

@@ -61,8 +61,14 @@ impl Symbols {
         self.frames.shrink_to_fit();
     }
 
-    /// Looks up addresses of one process that are not known yet.
-    pub fn resolve(&mut self, pid: i32, addresses: impl Iterator<Item = u64>) {
+    /// Looks up addresses of one process that are not known yet. `elsewhere`
+    /// names what the symbol tables don't.
+    pub fn resolve(
+        &mut self,
+        pid: i32,
+        addresses: impl Iterator<Item = u64>,
+        mut elsewhere: impl FnMut(u64) -> Option<String>,
+    ) {
         let mut unknown: Vec<u64> =
             addresses.filter(|address| !self.frames.contains_key(&(pid, *address))).collect();
         unknown.sort_unstable();
@@ -89,7 +95,8 @@ impl Symbols {
         let maps = if names.contains(&None) { self.proc.process_text(pid, "maps") } else { None };
         let maps: Vec<Mapping> = maps.iter().flat_map(|text| maps::parse(text)).collect();
         for (address, name) in unknown.into_iter().zip(names) {
-            let name = name.unwrap_or_else(|| self.unnamed(pid, address, &maps));
+            let name =
+                name.unwrap_or_else(|| self.unnamed(pid, address, &maps, elsewhere(address)));
             self.frames.insert((pid, address), name);
         }
     }
@@ -114,11 +121,20 @@ impl Symbols {
         self.kernel.is_some()
     }
 
-    fn unnamed(&mut self, pid: i32, address: u64, maps: &[Mapping]) -> Arc<str> {
+    fn unnamed(
+        &mut self,
+        pid: i32,
+        address: u64,
+        maps: &[Mapping],
+        elsewhere: Option<String>,
+    ) -> Arc<str> {
         let Some(mapping) = maps.iter().find(|map| (map.start..map.end).contains(&address)) else {
             return UNWIND_FAILED.into();
         };
         let module = basename(mapping.path);
+        if let Some(name) = elsewhere {
+            return format!("{name} ({module})").into();
+        }
         if mapping.path.starts_with('[') {
             return format!("{module} (process)").into();
         }

@@ -4,8 +4,11 @@
 //! Only headers and the unwind sections are read, never mapped: a file that
 //! is cut short under us must not take the agent down. Sizes are bounded.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 
 use framehop::{ExplicitModuleSectionInfo, MayAllocateDuringUnwind, Module, Unwinder};
 use object::elf::{PF_X, PT_GNU_EH_FRAME};
@@ -13,10 +16,21 @@ use object::read::elf::ProgramHeader;
 use object::read::{ReadCache, ReadRef};
 use object::{elf, Object, ObjectSection};
 
+use crate::profiler::go_table::{GoTable, InFile};
+
 /// Larger tables are not read: their programs are unwound by frame pointers.
 const MAX_TABLE_BYTES: u64 = 12 << 20;
 /// A header that claims more segments than this is damaged.
 const MAX_SEGMENTS: usize = 64;
+/// Return addresses of one file that are remembered.
+const MAX_KNOWN_ADDRESSES: usize = 4096;
+
+/// `mov $15, %rax; syscall`: rt_sigreturn.
+#[cfg(target_arch = "x86_64")]
+const SIGNAL_TRAMPOLINE: [u8; 9] = [0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05];
+/// `mov x8, #139; svc #0`.
+#[cfg(target_arch = "aarch64")]
+const SIGNAL_TRAMPOLINE: [u8; 8] = [0x68, 0x11, 0x80, 0xd2, 0x01, 0, 0, 0xd4];
 
 type Reader<'f> = &'f ReadCache<File>;
 type Elf<'f> = object::read::elf::ElfFile64<'f, object::Endianness, Reader<'f>>;
@@ -33,15 +47,21 @@ pub struct Segment {
 /// One file's code and how to unwind it, in the file's own addresses.
 pub struct UnwindTable {
     pub unwinder: FileUnwinder,
+    /// Go programs have a table of their own, stripped or not.
+    pub go: Option<GoTable<InFile>>,
     pub segments: Vec<Segment>,
     /// Memory held.
     pub bytes: usize,
+    code: File,
+    /// Return addresses that were looked at: whether they are signal trampolines.
+    trampolines: RefCell<HashMap<u64, bool>>,
 }
 
 impl UnwindTable {
     /// Reads the tables of an ELF file; None when it is not one. A file
     /// without tables is unwound by frame pointers.
     pub fn read(file: File) -> Option<UnwindTable> {
+        let code = file.try_clone().ok()?;
         let cache = ReadCache::new(file);
         let elf = Elf::parse(&cache).ok()?;
         let mut info = sections(&elf).or_else(|| from_program_header(&elf)).unwrap_or_default();
@@ -51,7 +71,37 @@ impl UnwindTable {
         let bytes = table(&info.eh_frame) + table(&info.eh_frame_hdr) + table(&info.debug_frame);
         let mut unwinder = FileUnwinder::new();
         unwinder.add_module(Module::new(String::new(), 0..u64::from(u32::MAX), 0, info));
-        Some(UnwindTable { unwinder, segments: segments(&elf), bytes })
+        Some(UnwindTable {
+            unwinder,
+            go: go_table(&elf, &code),
+            segments: segments(&elf),
+            bytes,
+            code,
+            trampolines: RefCell::default(),
+        })
+    }
+
+    /// Whether the code at a return address is what returns from a signal
+    /// handler. libc's is described by its table in a way that framehop does
+    /// not follow, musl's and Go's not at all; the code is the same.
+    pub fn is_signal_trampoline(&self, address: u64) -> bool {
+        let mut known = self.trampolines.borrow_mut();
+        if known.len() >= MAX_KNOWN_ADDRESSES {
+            known.clear();
+        }
+        *known.entry(address).or_insert_with(|| {
+            let mut code = [0; SIGNAL_TRAMPOLINE.len()];
+            let read = |offset| self.code.read_exact_at(&mut code, offset).is_ok();
+            self.offset_of(address).is_some_and(read) && code == SIGNAL_TRAMPOLINE
+        })
+    }
+
+    fn offset_of(&self, address: u64) -> Option<u64> {
+        let holds = |segment: &&Segment| {
+            address.checked_sub(segment.address).is_some_and(|into| into < segment.bytes)
+        };
+        let segment = self.segments.iter().find(holds)?;
+        segment.offset.checked_add(address - segment.address)
     }
 
     /// The file's own address of what lies at an offset of the file.
@@ -101,6 +151,14 @@ fn sections(elf: &Elf) -> Option<ExplicitModuleSectionInfo<Vec<u8>>> {
         debug_frame,
         ..Default::default()
     })
+}
+
+fn go_table(elf: &Elf, code: &File) -> Option<GoTable<InFile>> {
+    let names = [".gopclntab", ".data.rel.ro.gopclntab"];
+    let section = names.iter().find_map(|name| elf.section_by_name(name))?;
+    let (start, bytes) = section.file_range()?;
+    let text = elf.section_by_name(".text")?.address();
+    GoTable::open(InFile { file: code.try_clone().ok()?, start, bytes }, text)
 }
 
 /// Without section headers: the table's index has a program header of its

@@ -17,9 +17,10 @@ use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use framehop::{CacheNative, FrameAddress, MayAllocateDuringUnwind, Unwinder};
+use framehop::{CacheNative, FrameAddress, MayAllocateDuringUnwind, UnwindRegsNative, Unwinder};
 use lru::LruCache;
 
+use super::go_table;
 use crate::procfs::Proc;
 use elf::{FileUnwinder, UnwindTable};
 use layout::{FileId, Layout};
@@ -54,6 +55,14 @@ pub enum End {
 pub struct Chain {
     pub addresses: Vec<u64>,
     pub end: End,
+}
+
+/// Where a step led.
+enum Next {
+    Caller(FrameAddress),
+    /// Out of a signal handler, to where the signal came in.
+    Interrupted(FrameAddress),
+    None,
 }
 
 /// Unwinds, with bounded caches of tables and layouts.
@@ -100,38 +109,100 @@ impl Unwinding {
     fn walk(&mut self, pid: i32, start: Registers, stack: StackCopy<'_>, now: Instant) -> Chain {
         let mut registers = start.to_framehop();
         let mut addresses = Vec::with_capacity(32);
-        let mut out_of_copy = false;
-        let mut read = |address| {
-            stack
-                .read(address)
-                .ok_or(())
-                .inspect_err(|()| out_of_copy |= address >= start.stack_pointer())
-        };
-        let mut position =
-            Some(FrameAddress::from_instruction_pointer(start.instruction_pointer()));
+        let mut position = FrameAddress::from_instruction_pointer(start.instruction_pointer());
         let end = loop {
-            let Some(frame) = position else { break End::Root };
-            let address = frame.address_for_lookup();
+            let address = position.address_for_lookup();
             addresses.push(address);
             if addresses.len() >= MAX_FRAMES {
                 break End::Failed;
             }
             let code = self.code_at(pid, address, now);
-            let (unwinder, moved_by) = match &code {
-                Some((table, moved_by)) => (&table.unwinder, *moved_by),
-                None => (&self.by_frame_pointers, 0),
+            let next = match &code {
+                Some((table, moved_by)) => {
+                    self.leave(table, *moved_by, position, &mut registers, stack)
+                }
+                None => self.step(None, position, &mut registers, stack),
             };
-            let Some(in_file) = moved(frame, moved_by) else { break End::Failed };
-            match unwinder.unwind_frame(in_file, &mut registers, &mut self.steps, &mut read) {
-                Ok(Some(caller)) => position = FrameAddress::from_return_address(caller),
+            match next {
+                Ok(Next::Caller(caller)) => position = caller,
+                Ok(Next::Interrupted(at)) => {
+                    // The trampoline is not called: its own address names it.
+                    addresses.pop();
+                    addresses.push(address + 1);
+                    position = at;
+                }
+                Ok(Next::None) if code.is_some() => break End::Root,
                 // A frame pointer of 0 in code without a table proves nothing.
-                Ok(None) if code.is_none() => break End::FramePointers,
-                Ok(None) => break End::Root,
-                Err(_) => break End::Failed,
+                Ok(Next::None) => break End::FramePointers,
+                Err(end) => break end,
             }
         };
-        let end = if end == End::Failed && out_of_copy { End::CopyEnded } else { end };
         Chain { addresses, end }
+    }
+
+    /// The name of a Go function, which Go programs know without symbols.
+    pub fn go_function(&mut self, pid: i32, address: u64, now: Instant) -> Option<String> {
+        let (table, moved_by) = self.code_at(pid, address, now)?;
+        table.go.as_ref()?.name(address.wrapping_sub(moved_by))
+    }
+
+    /// One step out of code that lies in a file.
+    fn leave(
+        &mut self,
+        table: &UnwindTable,
+        moved_by: u64,
+        position: FrameAddress,
+        registers: &mut UnwindRegsNative,
+        stack: StackCopy<'_>,
+    ) -> Result<Next, End> {
+        let at = position.address_for_lookup().wrapping_sub(moved_by);
+        if position.is_return_address() && table.is_signal_trampoline(at + 1) {
+            *registers = registers::interrupted(registers, &stack).ok_or(End::CopyEnded)?;
+            let at = FrameAddress::from_instruction_pointer(registers::instruction(registers));
+            return Ok(Next::Interrupted(at));
+        }
+        #[cfg(target_arch = "x86_64")]
+        match table.go.as_ref().and_then(|go| go.step(at)) {
+            Some(go_table::Step::Top) => return Ok(Next::None),
+            Some(go_table::Step::ChangesStack) => return Err(End::FramePointers),
+            Some(go_table::Step::ReturnAddressAt(depth)) => {
+                let caller = registers::leave_go_function(registers, depth, &stack);
+                return caller
+                    .map(|caller| {
+                        FrameAddress::from_return_address(caller).map_or(Next::None, Next::Caller)
+                    })
+                    .ok_or(End::CopyEnded);
+            }
+            None => {}
+        }
+        self.step(Some((table, moved_by)), position, registers, stack)
+    }
+
+    /// One step by framehop: by the file's table, else by frame pointers.
+    fn step(
+        &mut self,
+        code: Option<(&UnwindTable, u64)>,
+        position: FrameAddress,
+        registers: &mut UnwindRegsNative,
+        stack: StackCopy<'_>,
+    ) -> Result<Next, End> {
+        let (unwinder, moved_by) =
+            code.map_or((&self.by_frame_pointers, 0), |(table, by)| (&table.unwinder, by));
+        let mut out_of_copy = false;
+        let bottom = registers.sp();
+        let mut read = |address| {
+            let word = stack.read(address).ok_or(());
+            word.inspect_err(|()| out_of_copy |= address >= bottom)
+        };
+        let in_file = moved(position, moved_by).ok_or(End::Failed)?;
+        match unwinder.unwind_frame(in_file, registers, &mut self.steps, &mut read) {
+            Ok(Some(caller)) => {
+                Ok(FrameAddress::from_return_address(caller).map_or(Next::None, Next::Caller))
+            }
+            Ok(None) => Ok(Next::None),
+            Err(_) if out_of_copy => Err(End::CopyEnded),
+            Err(_) => Err(End::Failed),
+        }
     }
 
     /// The table for an address, and how far the file was moved from its own addresses.

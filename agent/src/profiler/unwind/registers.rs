@@ -45,6 +45,63 @@ impl Registers {
     }
 }
 
+/// The registers that a signal interrupted, from the frame that the kernel put
+/// on the stack: `struct rt_sigframe` behind its return address, `gregs` of
+/// its `ucontext` (x86-64: bits/types, sys/ucontext.h).
+#[cfg(target_arch = "x86_64")]
+pub(super) fn interrupted(
+    handler_returned: &framehop::UnwindRegsNative,
+    stack: &StackCopy<'_>,
+) -> Option<framehop::UnwindRegsNative> {
+    const GREGS: u64 = 40;
+    let register = |index: u64| stack.read(handler_returned.sp().checked_add(GREGS + 8 * index)?);
+    let (bp, sp, ip) = (register(10)?, register(15)?, register(16)?);
+    Some(framehop::UnwindRegsNative::new(ip, sp, bp))
+}
+
+/// Where these registers are.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn instruction(registers: &framehop::UnwindRegsNative) -> u64 {
+    registers.ip()
+}
+
+/// The program counter of `interrupted`.
+#[cfg(target_arch = "aarch64")]
+pub(super) fn instruction(registers: &framehop::UnwindRegsNative) -> u64 {
+    registers.lr()
+}
+
+/// x0 to x30 of `sigcontext`, then sp and pc, behind 128 bytes of siginfo and
+/// the head of `ucontext` (aarch64: asm/sigcontext.h).
+#[cfg(target_arch = "aarch64")]
+pub(super) fn interrupted(
+    handler_returned: &framehop::UnwindRegsNative,
+    stack: &StackCopy<'_>,
+) -> Option<framehop::UnwindRegsNative> {
+    const SAVED: u64 = 128 + 176 + 8;
+    let register = |index: u64| stack.read(handler_returned.sp().checked_add(SAVED + 8 * index)?);
+    let (fp, sp, pc) = (register(29)?, register(31)?, register(32)?);
+    Some(framehop::UnwindRegsNative::new(pc, sp, fp))
+}
+
+/// Leaves a Go function whose return address lies `depth` above the stack
+/// pointer; the caller's frame pointer lies below that, if it was saved.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn leave_go_function(
+    registers: &mut framehop::UnwindRegsNative,
+    depth: u64,
+    stack: &StackCopy<'_>,
+) -> Option<u64> {
+    let return_address_at = registers.sp().checked_add(depth)?;
+    let caller = stack.read(return_address_at)?;
+    if depth >= 8 {
+        registers.set_bp(stack.read(return_address_at - 8)?);
+    }
+    registers.set_sp(return_address_at.checked_add(8)?);
+    registers.set_ip(caller);
+    Some(caller)
+}
+
 /// The top of a thread's stack, as it was copied with the sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StackCopy<'r> {
