@@ -109,7 +109,7 @@ impl Inventory {
     }
 
     fn details(&self, process: &Process) -> Details {
-        let maps = self.proc.process_text(process.pid, "maps");
+        let maps = self.proc.maps(process.pid);
         let name = exe_name(process);
         let mut language = by_name_and_maps(name, maps.as_deref().unwrap_or_default());
         if language.name.is_none() {

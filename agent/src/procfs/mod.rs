@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 /// Larger than `stat`, `status` and `io` of any process.
 const ONE_READ_BYTES: usize = 4096;
 
+/// A hundred thousand mappings; what lies behind is not seen.
+const MAX_MAPS_BYTES: u64 = 16 << 20;
+
 /// The mount point of procfs, and the readers below it.
 #[derive(Debug, Clone)]
 pub struct Proc {
@@ -69,6 +72,15 @@ impl Proc {
         Some(String::from_utf8_lossy(&buffer).into_owned())
     }
 
+    /// `/proc/PID/maps`, all of it: the kernel hands it out in pieces of whole
+    /// lines, so that a short read is not the end. None when gone or not permitted.
+    pub fn maps(&self, pid: i32) -> Option<String> {
+        let file = fs::File::open(self.root.join(format!("{pid}/maps"))).ok()?;
+        let mut bytes = Vec::with_capacity(ONE_READ_BYTES * 4);
+        file.take(MAX_MAPS_BYTES).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Where `/proc/PID/exe` points, without the mark of a deleted file.
     pub fn exe(&self, pid: i32) -> Option<PathBuf> {
         let target = fs::read_link(self.root.join(pid.to_string()).join("exe")).ok()?;
@@ -82,5 +94,28 @@ impl Proc {
             return Vec::new();
         };
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_of_mappings_is_read_to_its_end() {
+        // Threads have a stack each: more lines than the kernel hands out at once.
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let stopped = std::sync::Arc::new(std::sync::Mutex::new(stopped));
+        let threads: Vec<_> = (0..100)
+            .map(|_| {
+                let stopped = stopped.clone();
+                std::thread::spawn(move || drop(stopped.lock().map(|stopped| stopped.recv())))
+            })
+            .collect();
+        let text = Proc::new("/proc").maps(std::process::id() as i32).unwrap();
+        drop(stop);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(text.len() > 2 * ONE_READ_BYTES, "{} bytes", text.len());
+        assert!(text.contains("[stack]") && text.ends_with('\n'));
     }
 }

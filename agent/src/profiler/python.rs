@@ -215,7 +215,7 @@ fn runs_python(proc: &Proc, pid: i32) -> bool {
     let Some(exe) = proc.exe(pid) else { return false };
     let by_name = exe.file_name().and_then(|name| name.to_str()).is_some_and(is_interpreter);
     by_name
-        || proc.process_text(pid, "maps").is_some_and(|text| {
+        || proc.maps(pid).is_some_and(|text| {
             let embedded =
                 maps::parse(&text).any(|map| basename(map.path).starts_with("libpython"));
             embedded

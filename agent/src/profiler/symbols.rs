@@ -92,7 +92,7 @@ impl Symbols {
             })
             .collect();
         drop(found);
-        let maps = if names.contains(&None) { self.proc.process_text(pid, "maps") } else { None };
+        let maps = if names.contains(&None) { self.proc.maps(pid) } else { None };
         let maps: Vec<Mapping> = maps.iter().flat_map(|text| maps::parse(text)).collect();
         for (address, name) in unknown.into_iter().zip(names) {
             let name =

@@ -50,7 +50,7 @@ pub struct Layout {
 impl Layout {
     /// Empty for a process that is gone or may not be read.
     pub fn read(proc: &Proc, pid: i32, now: Instant) -> Layout {
-        let text = proc.process_text(pid, "maps").unwrap_or_default();
+        let text = proc.maps(pid).unwrap_or_default();
         Layout { read_at: now, pieces: pieces(&text) }
     }
 

@@ -7,7 +7,7 @@
 static volatile unsigned long sink;
 
 OWN_FRAME unsigned long work(unsigned long x) {
-  for (int i = 0; i < 1000000; i++) x = x * 6364136223846793005UL + 1442695040888963407UL;
+  for (int i = 0; i < 300000; i++) x = x * 6364136223846793005UL + 1442695040888963407UL;
   sink = x;
   return x + 1;
 }
@@ -15,7 +15,7 @@ OWN_FRAME unsigned long work(unsigned long x) {
 OWN_FRAME unsigned long alpha(unsigned long x) { return work(x) * 3 + 1; }
 
 OWN_FRAME void *thread_main(void *number) {
-  for (unsigned long x = (unsigned long)number;; usleep(20000)) x = alpha(x);
+  for (unsigned long x = (unsigned long)number;; usleep(200000)) x = alpha(x);
   return 0;
 }
 
