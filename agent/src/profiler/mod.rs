@@ -35,6 +35,9 @@ const RESOLVE_EVERY: Duration = Duration::from_secs(2);
 /// Between two looks at the rings. A wake-up costs up to half a millisecond in
 /// a virtual machine, more than all samples of a second.
 const REST: Duration = Duration::from_millis(250);
+/// The same while Python programs run: their stacks are read when a sample is
+/// taken out, and should be of about that moment.
+const SHORT_REST: Duration = Duration::from_millis(100);
 /// Distinct stacks kept in a window; more are counted as `OTHER_STACKS`.
 const MAX_STACKS: usize = 20_000;
 const OTHER_STACKS: &str = "[other stacks]";
@@ -101,7 +104,7 @@ impl Profiler {
         let (proc, stopping) = (proc.clone(), stop.clone());
         thread::Builder::new()
             .name("profiler".into())
-            .spawn(move || Worker::new(sampler, proc, sampling.hz).run(&sender, &stopping))
+            .spawn(move || Worker::new(sampler, proc).run(&sender, &stopping))
             .map_err(|error| format!("perf_event: no thread: {error}"))?;
         Ok(Profiler { windows, stop })
     }
@@ -161,8 +164,6 @@ type Pending = HashMap<Trace, i64>;
 
 struct Worker {
     sampler: Sampler,
-    /// Between two samples of a CPU.
-    period: Duration,
     proc: Proc,
     symbols: Symbols,
     pythons: Pythons,
@@ -174,10 +175,9 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(sampler: Sampler, proc: Proc, hz: u32) -> Worker {
+    fn new(sampler: Sampler, proc: Proc) -> Worker {
         Worker {
             sampler,
-            period: Duration::from_secs(1) / hz,
             symbols: Symbols::new(proc.clone()),
             pythons: Pythons::new(proc.clone()),
             unwinding: Unwinding::new(proc.clone()),
@@ -195,7 +195,7 @@ impl Worker {
         }
         let mut resolved = Instant::now();
         loop {
-            self.sampler.wait(if self.pythons.watching() { self.period } else { REST });
+            self.sampler.wait(if self.pythons.watching() { SHORT_REST } else { REST });
             let stopping = stop.load(Ordering::Relaxed);
             self.collect();
             if stopping || resolved.elapsed() >= RESOLVE_EVERY {
@@ -227,7 +227,7 @@ impl Worker {
         let mut looked = HashSet::new();
         for (pid, tid, kernel, Chain { addresses, end }) in samples {
             if !addresses.is_empty() && looked.insert(pid) {
-                self.pythons.look(pid);
+                self.pythons.look(pid, tid);
             }
             let python = self.pythons.stack(pid, tid).map(<[_]>::to_vec);
             // Threads of a process with the same stack are one row.

@@ -29,8 +29,10 @@ const WATCH_FOR: Duration = Duration::from_secs(5);
 
 /// A snapshot stands for later samples of its process for this long.
 const HOLD_FOR: Duration = Duration::from_secs(2);
+/// Threads that don't hold the interpreter are looked for this often.
+const ALL_THREADS_EVERY: Duration = Duration::from_millis(500);
 /// Share of one core that reading Python processes may take.
-const BUDGET_SHARE: f64 = 0.003;
+const BUDGET_SHARE: f64 = 0.0015;
 /// What may be saved up: attaching to one process costs tens of milliseconds.
 const BUDGET_SAVINGS: f64 = 0.03;
 
@@ -61,7 +63,7 @@ impl Budget {
 /// Watched Python processes.
 pub struct Pythons {
     proc: Proc,
-    watched: LruCache<i32, PythonSpy>,
+    watched: LruCache<i32, Watched>,
     stacks: LruCache<i32, Stacks>,
     verdicts: LruCache<i32, Verdict>,
     last_used: Option<Instant>,
@@ -74,6 +76,13 @@ enum Verdict {
     /// Not Python, or not readable: ask again after this moment, the pid may
     /// have another program by then.
     Other(Instant),
+}
+
+struct Watched {
+    spy: PythonSpy,
+    /// In another pid namespace: the thread ids that Python knows are not ours.
+    foreign: bool,
+    all_looked_at: Option<Instant>,
 }
 
 /// Latest Python stacks of one process, root to leaf, by thread.
@@ -94,11 +103,10 @@ struct Held {
 impl Stacks {
     /// Takes a new look in. A sample caught a thread running, a look may catch
     /// it asleep a moment later: then what it did while running still stands.
-    fn update(&mut self, pid: i32, traces: &[StackTrace], now: Instant) {
+    fn update(&mut self, foreign: bool, traces: &[StackTrace], now: Instant) {
         let fresh = |held: &Held| now.duration_since(held.taken) < HOLD_FOR;
         self.threads.retain(|_, held| fresh(held));
         self.owner = self.owner.take().filter(fresh);
-        let foreign = traces.iter().all(|trace| trace.os_thread_id != Some(pid as u64));
         for trace in traces {
             let held = || Held { stack: frames(trace), running: trace.active, taken: now };
             let better = |old: Option<&Held>| old.is_none_or(|old| trace.active || !old.running);
@@ -145,17 +153,15 @@ impl Pythons {
         self.last_used.is_some_and(|last| last.elapsed() < WATCH_FOR)
     }
 
-    /// Looks at the stacks of a process, if it is Python and the budget allows.
-    pub fn look(&mut self, pid: i32) {
+    /// Looks at what a running thread does, if it is Python and the budget allows.
+    pub fn look(&mut self, pid: i32, tid: i32) {
         if !self.is_python(pid) {
             return;
         }
         let now = Instant::now();
         self.last_used = Some(now);
         if self.budget.allows(now) {
-            if let Some(traces) = self.read(pid) {
-                self.stacks.get_or_insert_mut(pid, Stacks::default).update(pid, &traces, now);
-            }
+            self.read(pid, tid, now);
             self.budget.spend(now.elapsed());
         }
     }
@@ -165,10 +171,15 @@ impl Pythons {
         self.stacks.peek(&pid)?.get(tid, Instant::now())
     }
 
-    fn read(&mut self, pid: i32) -> Option<Vec<StackTrace>> {
+    /// The thread that holds the interpreter is cheap to find; all others take
+    /// a look at every thread, for which there is a pace.
+    fn read(&mut self, pid: i32, tid: i32, now: Instant) -> Option<()> {
         if !self.watched.contains(&pid) {
             match PythonSpy::new(pid, &config()) {
-                Ok(spy) => drop(self.watched.put(pid, spy)),
+                Ok(spy) => {
+                    let foreign = self.proc.process_text(pid, "status").is_some_and(in_namespace);
+                    drop(self.watched.put(pid, Watched { spy, foreign, all_looked_at: None }));
+                }
                 Err(error) => {
                     tracing::debug!(pid, %error, "python: can't read this process");
                     self.leave_alone(pid);
@@ -176,18 +187,31 @@ impl Pythons {
                 }
             }
         }
-        match self.watched.get_mut(&pid)?.get_stack_traces() {
-            Ok(traces) => Some(traces),
-            // The program moved on while it was read; gone processes are forgotten.
-            Err(_) => {
+        for all in [false, true] {
+            let watched = self.watched.get_mut(&pid)?;
+            let fresh = |at: Instant| now.saturating_duration_since(at) < ALL_THREADS_EVERY;
+            if all && watched.all_looked_at.is_some_and(fresh) {
+                break;
+            }
+            watched.spy.config.gil_only = !all;
+            watched.all_looked_at = if all { Some(now) } else { watched.all_looked_at };
+            let foreign = watched.foreign;
+            let Ok(traces) = watched.spy.get_stack_traces() else {
+                // The program moved on while it was read; gone processes are forgotten.
                 if self.proc.exe(pid).is_none() {
                     self.watched.pop(&pid);
                     self.verdicts.pop(&pid);
                     self.stacks.pop(&pid);
                 }
-                None
+                return None;
+            };
+            let stacks = self.stacks.get_or_insert_mut(pid, Stacks::default);
+            stacks.update(foreign, &traces, now);
+            if stacks.get(tid, now).is_some() {
+                break;
             }
         }
+        Some(())
     }
 
     fn leave_alone(&mut self, pid: i32) {
@@ -209,6 +233,12 @@ impl Pythons {
         }
         python
     }
+}
+
+/// `NSpid` of a status file has one id for each namespace that the process is in.
+fn in_namespace(status: String) -> bool {
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    ids.is_some_and(|ids| ids.split_whitespace().count() > 1)
 }
 
 fn runs_python(proc: &Proc, pid: i32) -> bool {
@@ -283,24 +313,31 @@ mod tests {
     fn a_look_at_a_sleeping_thread_does_not_hide_what_it_ran() {
         let now = Instant::now();
         let mut stacks = Stacks::default();
-        stacks.update(7, &[trace(7, "sleep", false, false)], now);
+        stacks.update(false, &[trace(7, "sleep", false, false)], now);
         assert_eq!(
             stacks.get(7, now),
             Some(&[Arc::from("sleep (a.py)")][..]),
             "better than nothing"
         );
-        stacks.update(7, &[trace(7, "work", true, true)], now);
-        stacks.update(7, &[trace(7, "sleep", false, false)], now);
+        stacks.update(false, &[trace(7, "work", true, true)], now);
+        stacks.update(false, &[trace(7, "sleep", false, false)], now);
         assert_eq!(stacks.get(7, now), Some(&[Arc::from("work (a.py)")][..]));
         assert_eq!(stacks.get(8, now), None, "a thread without Python keeps its native stack");
         assert_eq!(stacks.get(7, now + HOLD_FOR), None);
     }
 
     #[test]
+    fn namespaces_are_told_by_the_number_of_ids() {
+        assert!(in_namespace("Name:\tx\nNSpid:\t4711\t1\n".into()));
+        assert!(!in_namespace("NSpid:\t4711\n".into()));
+        assert!(!in_namespace("Name:\tx\n".into()));
+    }
+
+    #[test]
     fn other_namespaces_fall_back_to_the_thread_that_ran_python() {
         let now = Instant::now();
         let mut stacks = Stacks::default();
-        stacks.update(7, &[trace(1, "work", true, true), trace(2, "other", true, false)], now);
+        stacks.update(true, &[trace(1, "work", true, true), trace(2, "other", true, false)], now);
         assert_eq!(stacks.get(7, now), Some(&[Arc::from("work (a.py)")][..]));
     }
 }
