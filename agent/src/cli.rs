@@ -24,6 +24,8 @@ pub enum Command {
         #[command(flatten)]
         options: Box<Options>,
     },
+    /// Sample for some seconds and say what ran, function by function.
+    Profile(ProfileOptions),
     /// Say what this node offers, what is missing and why.
     Check {
         /// TOML file as for `run`.
@@ -34,6 +36,44 @@ pub enum Command {
         #[arg(long, value_enum, default_value = "text")]
         output: Output,
     },
+}
+
+/// What `profile` is asked to do.
+#[derive(Debug, clap::Args)]
+pub struct ProfileOptions {
+    /// How long to sample
+    #[arg(long, default_value_t = 10.0)]
+    pub seconds: f64,
+    /// One process; without it, all of the node
+    #[arg(long)]
+    pub pid: Option<i32>,
+    /// Samples a second and CPU, 1 to 999
+    #[arg(long, default_value_t = 99)]
+    pub hz: u32,
+    #[arg(long, value_enum, default_value = "folded")]
+    pub format: ProfileFormat,
+    /// File to write; without it, standard output
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Copied from the top of the user stack with each sample, up to 61440; 0: frame pointers only
+    #[arg(long, default_value_t = 16384)]
+    pub stack_bytes: u32,
+    /// Mount point of procfs
+    #[arg(long, default_value = "/proc")]
+    pub procfs: PathBuf,
+    /// Mount point of sysfs
+    #[arg(long, default_value = "/sys")]
+    pub sysfs: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProfileFormat {
+    /// One line per stack, for the eye, flamegraph.pl and speedscope
+    Folded,
+    /// Gzipped profile.proto, for go tool pprof, Pyroscope and Parca
+    Pprof,
+    /// OTLP profiles request, for the OpenTelemetry Collector
+    Otlp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

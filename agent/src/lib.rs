@@ -17,6 +17,8 @@ mod meters;
 mod node;
 mod parent;
 mod procfs;
+mod profile_command;
+mod profile_output;
 mod profiler;
 mod publish;
 mod scan;
@@ -38,6 +40,7 @@ const CONFIGURATION_ERROR: u8 = 2;
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run { config, options } => resolve(config, *options).and_then(run),
+        Command::Profile(options) => profile_command::run(&options),
         Command::Check { config, options, output } => {
             resolve(config, *options).map(|config| check::print(&config, output))
         }

@@ -15,6 +15,9 @@ use serde::Deserialize;
 
 use crate::profiler::Sampling;
 
+/// A record of perf has 16 bits for its size, and holds more than the stack.
+pub const MAX_STACK_BYTES: u32 = 61440;
+
 /// What a user may set. Each field is a flag, a key of the file and, where
 /// it says so, an environment variable.
 #[derive(Debug, Clone, Default, Deserialize, clap::Args)]
@@ -229,12 +232,12 @@ impl Options {
                 60.0,
             )?,
             profile_hz: within("profile_hz", self.profile_hz.unwrap_or(19), 0, 99)?,
-            // perf takes whole words, and a record has 16 bits for its size.
+            // perf takes whole words.
             profile_stack_bytes: within(
                 "profile_stack_bytes",
                 self.profile_stack_bytes.unwrap_or(16 << 10),
                 0,
-                61440,
+                MAX_STACK_BYTES,
             )? & !7,
             procfs: self.procfs.unwrap_or_else(|| "/proc".into()),
             sysfs: self.sysfs.unwrap_or_else(|| "/sys".into()),
