@@ -58,6 +58,9 @@ pub struct ProfileOptions {
     /// Copied from the top of the user stack with each sample, up to 61440; 0: frame pointers only
     #[arg(long, default_value_t = 16384)]
     pub stack_bytes: u32,
+    /// Don't ask JVMs for the names of their compiled code
+    #[arg(long)]
+    pub no_jvm_attach: bool,
     /// Mount point of procfs
     #[arg(long, default_value = "/proc")]
     pub procfs: PathBuf,

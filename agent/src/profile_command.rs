@@ -26,7 +26,11 @@ pub fn run(options: &ProfileOptions) -> Result<(), ConfigError> {
             ConfigError::new("--pid", &format!("no process {pid}"), "`ps` lists those that run")
         })?;
     }
-    let sampling = Sampling { hz: options.hz, stack_bytes: options.stack_bytes & !7 };
+    let sampling = Sampling {
+        hz: options.hz,
+        stack_bytes: options.stack_bytes & !7,
+        jvm_attach: !options.no_jvm_attach,
+    };
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let profiler = Profiler::start(&proc, &options.sysfs, sampling)
         .map_err(|reason| ConfigError::new("profile", &reason, "then try again"))?;

@@ -60,6 +60,9 @@ pub struct Options {
     /// pointer; 0 (off) to 61440 [default: 16384]
     #[arg(long)]
     pub profile_stack_bytes: Option<u32>,
+    /// Whether JVMs are asked for the names of their compiled code (attach protocol) [default: true]
+    #[arg(long)]
+    pub jvm_attach: Option<bool>,
     /// Mount point of procfs [default: /proc]
     #[arg(long)]
     pub procfs: Option<PathBuf>,
@@ -120,6 +123,7 @@ pub struct Config {
     pub interval_seconds: f64,
     pub profile_hz: u32,
     pub profile_stack_bytes: u32,
+    pub jvm_attach: bool,
     pub procfs: PathBuf,
     pub sysfs: PathBuf,
     pub cgroupfs: PathBuf,
@@ -132,7 +136,11 @@ pub struct Config {
 impl Config {
     /// What the profiler is asked to do.
     pub fn sampling(&self) -> Sampling {
-        Sampling { hz: self.profile_hz, stack_bytes: self.profile_stack_bytes }
+        Sampling {
+            hz: self.profile_hz,
+            stack_bytes: self.profile_stack_bytes,
+            jvm_attach: self.jvm_attach,
+        }
     }
 }
 
@@ -179,6 +187,7 @@ impl Options {
             interval_seconds,
             profile_hz,
             profile_stack_bytes,
+            jvm_attach,
             procfs,
             sysfs,
             cgroupfs,
@@ -239,6 +248,7 @@ impl Options {
                 0,
                 MAX_STACK_BYTES,
             )? & !7,
+            jvm_attach: self.jvm_attach.unwrap_or(true),
             procfs: self.procfs.unwrap_or_else(|| "/proc".into()),
             sysfs: self.sysfs.unwrap_or_else(|| "/sys".into()),
             cgroupfs: self.cgroupfs.unwrap_or_else(|| "/sys/fs/cgroup".into()),

@@ -15,6 +15,11 @@ pub struct Mapping<'t> {
 
 /// All mappings that have a name, in the order of the file.
 pub fn parse(text: &str) -> impl Iterator<Item = Mapping<'_>> {
+    parse_all(text).filter(|mapping| !mapping.path.is_empty())
+}
+
+/// All mappings; the path of anonymous memory is empty.
+pub fn parse_all(text: &str) -> impl Iterator<Item = Mapping<'_>> {
     text.lines().filter_map(line)
 }
 
@@ -25,8 +30,7 @@ fn line(line: &str) -> Option<Mapping<'_>> {
     let offset = fields.next()?;
     let device = fields.next()?;
     let inode = fields.next()?.parse().ok()?;
-    let path = fields.next()?.trim_start();
-    (!path.is_empty()).then_some(())?;
+    let path = fields.next().unwrap_or_default().trim_start();
     Some(Mapping {
         start: u64::from_str_radix(start, 16).ok()?,
         end: u64::from_str_radix(end, 16).ok()?,

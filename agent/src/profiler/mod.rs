@@ -6,6 +6,7 @@
 //! profiler is missing, with the reason, and everything else goes on.
 
 mod go_table;
+mod jit;
 mod kallsyms;
 mod perf;
 mod python;
@@ -24,9 +25,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::procfs::{stat, Proc};
+use jit::JitNames;
 use perf::{Request, Sampler};
 use python::Pythons;
-use symbols::Symbols;
+use symbols::{Place, Symbols};
 use unwind::{Chain, End, Unwinding};
 
 const WINDOW: Duration = Duration::from_secs(10);
@@ -38,6 +40,8 @@ const REST: Duration = Duration::from_millis(250);
 /// The same while Python programs run: their stacks are read when a sample is
 /// taken out, and should be of about that moment.
 const SHORT_REST: Duration = Duration::from_millis(100);
+/// How long the last window waits for names of compiled code.
+const NAMES_WITHIN: Duration = Duration::from_millis(300);
 /// Distinct stacks kept in a window; more are counted as `OTHER_STACKS`.
 const MAX_STACKS: usize = 20_000;
 const OTHER_STACKS: &str = "[other stacks]";
@@ -52,6 +56,8 @@ pub struct Sampling {
     pub hz: u32,
     /// Copied from the top of the user stack; 0: frame pointers only.
     pub stack_bytes: u32,
+    /// Whether JVMs may be asked for the names of their code.
+    pub jvm_attach: bool,
 }
 
 /// A process as the profiler knows it: a pid and when it started.
@@ -104,7 +110,7 @@ impl Profiler {
         let (proc, stopping) = (proc.clone(), stop.clone());
         thread::Builder::new()
             .name("profiler".into())
-            .spawn(move || Worker::new(sampler, proc).run(&sender, &stopping))
+            .spawn(move || Worker::new(sampler, proc, sampling).run(&sender, &stopping))
             .map_err(|error| format!("perf_event: no thread: {error}"))?;
         Ok(Profiler { windows, stop })
     }
@@ -168,6 +174,7 @@ struct Worker {
     symbols: Symbols,
     pythons: Pythons,
     unwinding: Unwinding,
+    jit: JitNames,
     pending: Pending,
     window: Window,
     started: Instant,
@@ -175,12 +182,13 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(sampler: Sampler, proc: Proc) -> Worker {
+    fn new(sampler: Sampler, proc: Proc, sampling: Sampling) -> Worker {
         Worker {
             sampler,
             symbols: Symbols::new(proc.clone()),
             pythons: Pythons::new(proc.clone()),
             unwinding: Unwinding::new(proc.clone()),
+            jit: JitNames::new(proc.clone(), sampling.jvm_attach),
             proc,
             pending: HashMap::new(),
             window: Window::default(),
@@ -199,7 +207,11 @@ impl Worker {
             let stopping = stop.load(Ordering::Relaxed);
             self.collect();
             if stopping || resolved.elapsed() >= RESOLVE_EVERY {
-                self.resolve();
+                self.resolve(false);
+                if stopping && !self.pending.is_empty() {
+                    self.jit.wait(NAMES_WITHIN);
+                    self.resolve(true);
+                }
                 resolved = Instant::now();
             }
             if stopping || self.started.elapsed() >= WINDOW {
@@ -216,11 +228,11 @@ impl Worker {
     fn collect(&mut self) {
         let now = Instant::now();
         let mut samples = Vec::new();
-        let unwinding = &mut self.unwinding;
+        let (unwinding, jit) = (&mut self.unwinding, &mut self.jit);
         self.window.lost += self.sampler.drain(|sample| {
             if sample.pid > 0 {
                 // A stack copy lies in the ring only until it is drained.
-                let chain = unwinding.unwind(sample.pid, sample.state, &sample.user, now);
+                let chain = unwinding.unwind(sample.pid, sample.state, &sample.user, now, jit);
                 samples.push((sample.pid, sample.tid, sample.kernel, chain));
             }
         });
@@ -237,7 +249,7 @@ impl Worker {
     }
 
     /// Turns addresses into names.
-    fn resolve(&mut self) {
+    fn resolve(&mut self, last: bool) {
         let now = Instant::now();
         let pending = std::mem::take(&mut self.pending);
         let mut processes: HashMap<i32, Vec<u64>> = HashMap::new();
@@ -253,11 +265,19 @@ impl Worker {
                 pid,
                 ProcessId { pid, start_ticks: stat.map_or(0, |stat| stat.start_ticks) },
             );
-            let unwinding = &mut self.unwinding;
-            let in_go_table = |address| unwinding.go_function(pid, address, now);
-            self.symbols.resolve(pid, addresses.into_iter(), in_go_table);
+            let (unwinding, jit) = (&mut self.unwinding, &mut self.jit);
+            let elsewhere = |address, place| match place {
+                Place::InFile => unwinding.go_function(pid, address, now),
+                Place::Compiled => jit.name(pid, address, now),
+            };
+            self.symbols.resolve(pid, addresses.into_iter(), elsewhere);
         }
         for (trace, count) in pending {
+            if !last && self.jit.is_asking(trace.pid) {
+                // Its names are on their way: they will be here the next time.
+                *self.pending.entry(trace).or_default() += count;
+                continue;
+            }
             let user: Vec<_> =
                 trace.user.iter().map(|&address| self.symbols.user(trace.pid, address)).collect();
             let kernel: Vec<_> =
@@ -320,9 +340,13 @@ mod tests {
 
     #[test]
     fn sampling_that_is_switched_off_says_so() {
-        assert!(probe(&Proc::new("/proc"), Path::new("/sys"), Sampling { hz: 0, stack_bytes: 0 })
-            .unwrap_err()
-            .contains("profile_hz"));
+        assert!(probe(
+            &Proc::new("/proc"),
+            Path::new("/sys"),
+            Sampling { hz: 0, stack_bytes: 0, jvm_attach: false }
+        )
+        .unwrap_err()
+        .contains("profile_hz"));
     }
 
     #[test]
@@ -330,7 +354,7 @@ mod tests {
         let profiler = match Profiler::start(
             &Proc::new("/proc"),
             Path::new("/sys"),
-            Sampling { hz: 99, stack_bytes: 16 << 10 },
+            Sampling { hz: 99, stack_bytes: 16 << 10, jvm_attach: false },
         ) {
             Ok(profiler) => profiler,
             Err(reason) => return eprintln!("skipped: {reason}"),

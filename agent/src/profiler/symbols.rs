@@ -23,6 +23,16 @@ use crate::procfs::maps::{self, basename, Mapping};
 use crate::procfs::Proc;
 
 pub const UNWIND_FAILED: &str = "[unwind failed]";
+/// Code that was compiled at run time and that nobody named.
+const NO_NAME_JIT: &str = "[compiled at run time] (jit)";
+
+/// What kind of memory code without a symbol lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    InFile,
+    /// Anonymous memory: made by a just-in-time compiler.
+    Compiled,
+}
 
 /// Symbolises, with caches that `reset` and `end_window` bound.
 pub struct Symbols {
@@ -62,12 +72,12 @@ impl Symbols {
     }
 
     /// Looks up addresses of one process that are not known yet. `elsewhere`
-    /// names what the symbol tables don't.
+    /// names what the symbol tables don't: code of a file, or (`None`) of none.
     pub fn resolve(
         &mut self,
         pid: i32,
         addresses: impl Iterator<Item = u64>,
-        mut elsewhere: impl FnMut(u64) -> Option<String>,
+        mut elsewhere: impl FnMut(u64, Place) -> Option<String>,
     ) {
         let mut unknown: Vec<u64> =
             addresses.filter(|address| !self.frames.contains_key(&(pid, *address))).collect();
@@ -79,6 +89,8 @@ impl Symbols {
         let mut source = Process::new(Pid::from(pid.unsigned_abs()));
         source.map_files = self.map_files;
         source.debug_syms = false;
+        // Does not read what OpenJDK writes: `jit` does.
+        source.perf_map = false;
         let found = self.symbolizer.symbolize(&Source::Process(source), Input::AbsAddr(&unknown));
         let found = found.unwrap_or_default();
         let names: Vec<Option<Arc<str>>> = (0..unknown.len())
@@ -93,17 +105,19 @@ impl Symbols {
             .collect();
         drop(found);
         let maps = if names.contains(&None) { self.proc.maps(pid) } else { None };
-        let maps: Vec<Mapping> = maps.iter().flat_map(|text| maps::parse(text)).collect();
+        let maps: Vec<Mapping> = maps.iter().flat_map(|text| maps::parse_all(text)).collect();
         for (address, name) in unknown.into_iter().zip(names) {
-            let name =
-                name.unwrap_or_else(|| self.unnamed(pid, address, &maps, elsewhere(address)));
-            self.frames.insert((pid, address), name);
+            let name = name.unwrap_or_else(|| self.unnamed(pid, address, &maps, &mut elsewhere));
+            if &*name != NO_NAME_JIT {
+                self.frames.insert((pid, address), name);
+            }
         }
     }
 
-    /// The frame of a user address that `resolve` has seen.
+    /// The frame of a user address that `resolve` has seen. Code without a name
+    /// is not kept: it may have one the next time.
     pub fn user(&self, pid: i32, address: u64) -> Arc<str> {
-        self.frames.get(&(pid, address)).cloned().unwrap_or_else(|| UNWIND_FAILED.into())
+        self.frames.get(&(pid, address)).cloned().unwrap_or_else(|| NO_NAME_JIT.into())
     }
 
     /// The frame of a kernel address.
@@ -126,13 +140,20 @@ impl Symbols {
         pid: i32,
         address: u64,
         maps: &[Mapping],
-        elsewhere: Option<String>,
+        elsewhere: &mut impl FnMut(u64, Place) -> Option<String>,
     ) -> Arc<str> {
         let Some(mapping) = maps.iter().find(|map| (map.start..map.end).contains(&address)) else {
             return UNWIND_FAILED.into();
         };
+        if mapping.path.is_empty() && mapping.executable {
+            let name = elsewhere(address, Place::Compiled);
+            return name.map_or(NO_NAME_JIT.into(), |name| format!("{name} (jit)").into());
+        }
+        if mapping.path.is_empty() {
+            return UNWIND_FAILED.into();
+        }
         let module = basename(mapping.path);
-        if let Some(name) = elsewhere {
+        if let Some(name) = elsewhere(address, Place::InFile) {
             return format!("{name} ({module})").into();
         }
         if mapping.path.starts_with('[') {

@@ -21,6 +21,7 @@ use framehop::{CacheNative, FrameAddress, MayAllocateDuringUnwind, UnwindRegsNat
 use lru::LruCache;
 
 use super::go_table;
+use super::jit::JitNames;
 use crate::procfs::Proc;
 use elf::{FileUnwinder, UnwindTable};
 use layout::{FileId, Layout};
@@ -95,18 +96,26 @@ impl Unwinding {
         state: Option<(Registers, StackCopy<'_>)>,
         kernel_found: &[u64],
         now: Instant,
+        jit: &mut JitNames,
     ) -> Chain {
         let Some((registers, stack)) = state.filter(|(_, stack)| !stack.is_empty()) else {
             return Chain { addresses: calls(kernel_found), end: End::FramePointers };
         };
-        let mut chain = self.walk(pid, registers, stack, now);
+        let mut chain = self.walk(pid, registers, stack, now, jit);
         if chain.end != End::Root {
             splice(&mut chain, kernel_found);
         }
         chain
     }
 
-    fn walk(&mut self, pid: i32, start: Registers, stack: StackCopy<'_>, now: Instant) -> Chain {
+    fn walk(
+        &mut self,
+        pid: i32,
+        start: Registers,
+        stack: StackCopy<'_>,
+        now: Instant,
+        jit: &mut JitNames,
+    ) -> Chain {
         let mut registers = start.to_framehop();
         let mut addresses = Vec::with_capacity(32);
         let mut position = FrameAddress::from_instruction_pointer(start.instruction_pointer());
@@ -117,11 +126,18 @@ impl Unwinding {
                 break End::Failed;
             }
             let code = self.code_at(pid, address, now);
+            if code.is_none() && !position.is_return_address() {
+                // What runs without a file was compiled; a return address may be garbage.
+                jit.want(pid, address, now);
+            }
             let next = match &code {
                 Some((table, moved_by)) => {
                     self.leave(table, *moved_by, position, &mut registers, stack)
                 }
-                None => self.step(None, position, &mut registers, stack),
+                None => match jit.return_address_at(pid, address) {
+                    Some(depth) => leave_frame(&mut registers, depth, &stack),
+                    None => self.step(None, position, &mut registers, stack),
+                },
             };
             match next {
                 Ok(Next::Caller(caller)) => position = caller,
@@ -166,12 +182,7 @@ impl Unwinding {
             Some(go_table::Step::Top) => return Ok(Next::None),
             Some(go_table::Step::ChangesStack) => return Err(End::FramePointers),
             Some(go_table::Step::ReturnAddressAt(depth)) => {
-                let caller = registers::leave_go_function(registers, depth, &stack);
-                return caller
-                    .map(|caller| {
-                        FrameAddress::from_return_address(caller).map_or(Next::None, Next::Caller)
-                    })
-                    .ok_or(End::CopyEnded);
+                return leave_frame(registers, depth, &stack)
             }
             None => {}
         }
@@ -239,6 +250,16 @@ impl Unwinding {
     }
 }
 
+/// A step out of a frame of known size.
+fn leave_frame(
+    registers: &mut UnwindRegsNative,
+    depth: u64,
+    stack: &StackCopy<'_>,
+) -> Result<Next, End> {
+    let caller = registers::leave_frame(registers, depth, stack).ok_or(End::CopyEnded)?;
+    Ok(FrameAddress::from_return_address(caller).map_or(Next::None, Next::Caller))
+}
+
 /// The frame at the file's own address.
 fn moved(frame: FrameAddress, by: u64) -> Option<FrameAddress> {
     Some(match frame {
@@ -281,6 +302,10 @@ mod tests {
         Chain { addresses: addresses.to_vec(), end }
     }
 
+    fn no_jit() -> JitNames {
+        JitNames::new(Proc::new("/nowhere"), false)
+    }
+
     #[test]
     fn the_kernels_chain_goes_on_where_the_copy_ended() {
         let mut short = chain(&[0x10, 0x1f, 0x2f], End::CopyEnded);
@@ -295,7 +320,7 @@ mod tests {
     #[test]
     fn without_registers_the_kernels_chain_is_taken() {
         let mut unwinding = Unwinding::new(Proc::new("/nowhere"));
-        let found = unwinding.unwind(1, None, &[0x10, 0x20], Instant::now());
+        let found = unwinding.unwind(1, None, &[0x10, 0x20], Instant::now(), &mut no_jit());
         assert_eq!(found, chain(&[0x10, 0x1f], End::FramePointers));
     }
 
@@ -309,7 +334,8 @@ mod tests {
         let registers = Registers::from_sample([0x1008, 0x1000, 0x400]);
         #[cfg(target_arch = "aarch64")]
         let registers = Registers::from_sample([0x1008, 0, 0x1000, 0x400]);
-        let found = unwinding.unwind(1, Some((registers, stack)), &[], Instant::now());
+        let found =
+            unwinding.unwind(1, Some((registers, stack)), &[], Instant::now(), &mut no_jit());
         assert_eq!(found, chain(&[0x400, 0x4ff], End::FramePointers));
     }
 }

@@ -84,10 +84,10 @@ pub(super) fn interrupted(
     Some(framehop::UnwindRegsNative::new(pc, sp, fp))
 }
 
-/// Leaves a Go function whose return address lies `depth` above the stack
-/// pointer; the caller's frame pointer lies below that, if it was saved.
+/// Leaves a frame whose return address lies `depth` above the stack pointer;
+/// the caller's frame pointer lies below that, if it was saved.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn leave_go_function(
+pub(super) fn leave_frame(
     registers: &mut framehop::UnwindRegsNative,
     depth: u64,
     stack: &StackCopy<'_>,

@@ -1,0 +1,178 @@
+//! Asking a running HotSpot JVM for its code map, without a restart or flags.
+//!
+//! The attach protocol (OpenJDK, `attachListener_posix.cpp`): a file
+//! `.attach_pidN` in the JVM's /tmp and a SIGQUIT make it listen on
+//! `.java_pidN` there; `jcmd Compiler.perfmap` (JDK 17 and newer) makes it
+//! write `perf-N.map`. Everything in that /tmp may be a trap laid by the
+//! watched program: paths never leave its root, the socket must be answered
+//! by the very process, and a SIGQUIT goes only to a process that catches it.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{openat, openat2, unlinkat, AtFlags, Mode, OFlags, ResolveFlags, CWD};
+use rustix::process::{kill_process, Pid, Signal};
+
+use crate::procfs::Proc;
+
+const LISTENS_WITHIN: Duration = Duration::from_secs(5);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// A code map of an application server has some ten thousand lines.
+const MAX_MAP_BYTES: u64 = 48 << 20;
+
+/// A JVM, by its pid here and in its own pid namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    pub pid: i32,
+    pub own_pid: i32,
+}
+
+impl Target {
+    /// `NSpid` of the status file lists the ids from the outermost namespace in.
+    pub fn of(proc: &Proc, pid: i32) -> Option<Target> {
+        let status = proc.process_text(pid, "status")?;
+        Some(Target { pid, own_pid: innermost_pid(&status).unwrap_or(pid) })
+    }
+
+    /// The map that the process wrote for itself, e.g. Node with `--perf-basic-prof`.
+    pub fn read_map(&self, proc: &Proc) -> Option<Vec<u8>> {
+        let directory = temporary_directory(proc, self.pid).ok()?;
+        let name = format!("perf-{}.map", self.own_pid);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(openat(&directory, name, flags, Mode::empty()).ok()?);
+        file.metadata().is_ok_and(|about| about.is_file()).then_some(())?;
+        let mut bytes = Vec::new();
+        file.take(MAX_MAP_BYTES).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// Makes a JVM write its map. The error is for the log.
+    pub fn dump_map(&self, proc: &Proc) -> Result<(), String> {
+        let directory = temporary_directory(proc, self.pid)
+            .map_err(|error| format!("/tmp of the JVM: {error}"))?;
+        let mut socket = match self.connect(&directory) {
+            Ok(socket) => socket,
+            Err(_) => self.wake(proc, &directory)?,
+        };
+        let limit = |error: std::io::Error| format!("attach: {error}");
+        socket.set_read_timeout(Some(ANSWERS_WITHIN)).map_err(limit)?;
+        socket.set_write_timeout(Some(ANSWERS_WITHIN)).map_err(limit)?;
+        socket.write_all(b"1\0jcmd\0Compiler.perfmap\0\0\0").map_err(limit)?;
+        let mut answer = String::new();
+        socket.take(4096).read_to_string(&mut answer).map_err(limit)?;
+        match answer.lines().next() {
+            Some("0") => Ok(()),
+            _ => Err(format!(
+                "jcmd Compiler.perfmap was refused (JDK 17 or newer knows it): {}",
+                answer.trim()
+            )),
+        }
+    }
+
+    fn connect(&self, directory: &OwnedFd) -> std::io::Result<UnixStream> {
+        let path = format!("/proc/self/fd/{}/.java_pid{}", directory.as_raw_fd(), self.own_pid);
+        let socket = UnixStream::connect(path)?;
+        let peer = rustix::net::sockopt::socket_peercred(&socket)?;
+        if peer.pid.as_raw_nonzero().get() != self.pid {
+            return Err(std::io::Error::other("somebody else answers in place of the JVM"));
+        }
+        Ok(socket)
+    }
+
+    /// The first attach to a JVM: it starts to listen when it is asked by a
+    /// file and a signal.
+    fn wake(&self, proc: &Proc, directory: &OwnedFd) -> Result<UnixStream, String> {
+        let status = proc.process_text(self.pid, "status").ok_or("the process is gone")?;
+        if !catches_sigquit(&status) {
+            return Err("the JVM does not listen (-XX:+DisableAttachMechanism or -Xrs)".into());
+        }
+        let name = format!(".attach_pid{}", self.own_pid);
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = openat(directory, &name, flags, Mode::RUSR | Mode::WUSR);
+        let file = made.map_err(|error| format!("attach file: {error}"))?;
+        let answered = self.wait_for_listener(directory);
+        drop(file);
+        let _ = unlinkat(directory, &name, AtFlags::empty());
+        answered
+    }
+
+    fn wait_for_listener(&self, directory: &OwnedFd) -> Result<UnixStream, String> {
+        let pid = Pid::from_raw(self.pid).ok_or("no such process")?;
+        kill_process(pid, Signal::QUIT).map_err(|error| format!("signal: {error}"))?;
+        let started = Instant::now();
+        loop {
+            match self.connect(directory) {
+                Ok(socket) => return Ok(socket),
+                Err(error) if started.elapsed() > LISTENS_WITHIN => {
+                    return Err(format!("the JVM did not start to listen: {error}"))
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    }
+}
+
+/// /tmp as the process sees it, without leaving its root by any link.
+fn temporary_directory(proc: &Proc, pid: i32) -> rustix::io::Result<OwnedFd> {
+    let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(CWD, proc.path(format!("{pid}/root")), directory, Mode::empty())?;
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    openat2(&root, "tmp", directory, Mode::empty(), inside)
+}
+
+fn innermost_pid(status: &str) -> Option<i32> {
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    ids.split_whitespace().last()?.parse().ok()
+}
+
+/// Whether a signal that kills by default is handled: bit 2 of `SigCgt`.
+fn catches_sigquit(status: &str) -> bool {
+    const SIGQUIT_BIT: u64 = 1 << 2;
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & SIGQUIT_BIT != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_would_die_of_the_signal_is_left_alone() {
+        assert!(catches_sigquit("SigCgt:\t2000000181005ccf\n"));
+        assert!(!catches_sigquit("SigCgt:\t0000000000000000\n"));
+        assert!(!catches_sigquit("SigIgn:\tffffffffffffffff\n"));
+    }
+
+    #[test]
+    fn the_innermost_id_is_the_process_own() {
+        assert_eq!(innermost_pid("Name:\tx\nNSpid:\t4711\t12\t1\n"), Some(1));
+        assert_eq!(innermost_pid("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn a_link_out_of_the_root_is_not_followed() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("perf-7.map"), "1 1 secret\n").unwrap();
+        let fake = tempfile::tempdir().unwrap();
+        let root = fake.path().join("7/root");
+        std::fs::create_dir_all(&root).unwrap();
+        std::os::unix::fs::symlink(outside.path(), root.join("tmp")).unwrap();
+        let target = Target { pid: 7, own_pid: 7 };
+        assert_eq!(target.read_map(&Proc::new(fake.path())), None);
+
+        std::fs::remove_file(root.join("tmp")).unwrap();
+        std::fs::create_dir(root.join("tmp")).unwrap();
+        let link = root.join("tmp/perf-7.map");
+        std::os::unix::fs::symlink(outside.path().join("perf-7.map"), &link).unwrap();
+        assert_eq!(target.read_map(&Proc::new(fake.path())), None);
+
+        std::fs::remove_file(&link).unwrap();
+        std::fs::write(&link, "1 1 own\n").unwrap();
+        assert_eq!(target.read_map(&Proc::new(fake.path())), Some(b"1 1 own\n".to_vec()));
+    }
+}
