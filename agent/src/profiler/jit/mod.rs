@@ -3,8 +3,8 @@
 //! Programs that write a `perf-PID.map` (Node with `--perf-basic-prof`, PyPy,
 //! .NET) are read as they are; a JVM is asked for one (`attach`), by a thread
 //! of its own, because the answer takes a JVM a tenth of a second. Maps and
-//! processes are bounded, and nobody is asked more often than every half
-//! minute, and then only when there is code without a name.
+//! processes are bounded, and nobody is asked often, and only when
+//! there is code without a name.
 
 pub mod attach;
 pub mod hotspot_frame;
@@ -29,8 +29,10 @@ use perf_map::PerfMap;
 const MAX_PROCESSES: usize = 64;
 /// Memory of all maps; beyond it the least used one goes.
 const MAX_MAPS_BYTES: usize = 16 << 20;
-/// Between two requests, or two readings, for one process.
-const ASK_EVERY: Duration = Duration::from_secs(30);
+/// Between two requests, or two readings, for one process: a program compiles
+/// most in its first minute, so the pause grows from the one to the other.
+const ASK_FIRST_AFTER: Duration = Duration::from_secs(1);
+const ASK_AT_LAST_EVERY: Duration = Duration::from_secs(30);
 /// A process that refuses is left alone for this time.
 const REFUSED_FOR: Duration = Duration::from_secs(600);
 
@@ -47,6 +49,7 @@ struct Known {
     asked_at: Option<Instant>,
     asking: Option<Receiver<Result<PerfMap, String>>>,
     refused: bool,
+    asked: u32,
     /// Frame sizes of compiled Java methods, by their start.
     depths: HashMap<u64, Option<u64>>,
 }
@@ -72,9 +75,11 @@ impl JitNames {
         if known.map.start(address).is_some() || known.asking.is_some() {
             return;
         }
-        let pause = if known.refused { REFUSED_FOR } else { ASK_EVERY };
+        let growing = ASK_FIRST_AFTER.saturating_mul(1 << known.asked.min(8));
+        let pause = if known.refused { REFUSED_FOR } else { growing.min(ASK_AT_LAST_EVERY) };
         if known.asked_at.is_none_or(|at| now.saturating_duration_since(at) >= pause) {
             known.asked_at = Some(now);
+            known.asked += 1;
             known.asking = ask(&self.proc, pid, self.attach_allowed);
             self.give_back_memory();
         }
