@@ -12,11 +12,14 @@ use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{Config, ConfigError, SinkKind};
+use crate::export::{Exporter, Item};
 use crate::inventory::Inventory;
 use crate::meters::{self, Finding, Meter};
 use crate::node::{self, Abilities, Node};
+use crate::own_metrics::{server, Cause, OwnMetrics};
 use crate::parent::Parent;
 use crate::procfs::{node::boot_time, Proc};
+use crate::profile_output::{Profile, Stack};
 use crate::profiler::{ProcessId, Profiler, Window};
 use crate::publish::{Nats, Publisher, Sink, Spool};
 use crate::scan::{Moment, Scanner, Units};
@@ -35,10 +38,16 @@ const STOP_WITHIN: Duration = Duration::from_millis(1400);
 pub async fn run(config: Config) -> Result<(), ConfigError> {
     let parent = Parent::watch(config.parent_pid)?;
     let (stop, stopped) = watch::channel(false);
-    let publisher = Publisher::new(sink(&config).await?, stopped);
+    let metrics = OwnMetrics::new(&config.tenant, &config.host);
+    if let Some(address) = config.metrics_listen {
+        let bound = server::start(address, metrics.clone()).await?;
+        tracing::info!(%bound, "serving /metrics");
+    }
+    let publisher = Publisher::new(sink(&config).await?, stopped, metrics.clone());
     let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
     let mut publishing = tokio::spawn(publisher.run(receiver));
-    let mut agent = Agent::new(&config, sender)?;
+    let exporter = Exporter::start(&config.export, &config.host, metrics.clone())?;
+    let mut agent = Agent::new(&config, sender, metrics, exporter)?;
 
     let broken =
         |error: std::io::Error| ConfigError::new("signals", &error.to_string(), "report this");
@@ -126,10 +135,17 @@ struct Agent {
     node_row_at: Option<Instant>,
     batches: mpsc::Sender<Batch>,
     queue_full: u64,
+    metrics: Arc<OwnMetrics>,
+    exporter: Option<Exporter>,
 }
 
 impl Agent {
-    fn new(config: &Config, batches: mpsc::Sender<Batch>) -> Result<Agent, ConfigError> {
+    fn new(
+        config: &Config,
+        batches: mpsc::Sender<Batch>,
+        metrics: Arc<OwnMetrics>,
+        exporter: Option<Exporter>,
+    ) -> Result<Agent, ConfigError> {
         let proc = Proc::new(&config.procfs);
         let unusable = |problem: String| {
             ConfigError::new("procfs", &problem, "give the mount point of procfs")
@@ -168,6 +184,8 @@ impl Agent {
             node_row_at: None,
             batches,
             queue_full: 0,
+            metrics,
+            exporter,
         })
     }
 
@@ -184,6 +202,10 @@ impl Agent {
         };
         let meter_rows: Vec<_> =
             self.meters.iter_mut().flat_map(|meter| meter.read(interval)).collect();
+        self.metrics.measured(&meter_rows);
+        if let Some(exporter) = &self.exporter {
+            exporter.send(Item::Meters { rows: meter_rows.clone(), unix_nanos: unix_nanos() });
+        }
         let power = meters::node_power(&meter_rows);
         let gpu_power = meters::gpu_power(&meter_rows);
         let temperature = meters::cpu_temperature(&meter_rows);
@@ -201,6 +223,7 @@ impl Agent {
         self.send(&envelope, samples);
         self.send(&envelope, meter_rows);
         self.send(&envelope, profiles);
+        self.metrics.scanned(now.elapsed().as_secs_f64());
     }
 
     /// The last look, and the profile that was under way.
@@ -221,9 +244,37 @@ impl Agent {
         let mut rows = Vec::new();
         while let Some(window) = self.profiler.as_ref().and_then(|p| p.windows.try_recv().ok()) {
             self.hotspots = window.hotspots();
+            self.metrics.stack_samples.inc_by(window.samples());
+            self.metrics.stack_samples_lost.inc_by(window.lost);
+            if let Some(exporter) = &self.exporter {
+                exporter.send(Item::Profile(Box::new(self.profile(&window))));
+            }
             rows.extend(self.profile_rows(window));
         }
         rows
+    }
+
+    /// The window in the form that other tools' formats are made from.
+    fn profile(&self, window: &Window) -> Profile {
+        let stack = |((id, frames), samples): (&(ProcessId, Vec<Arc<str>>), &i64)| {
+            let process = self.scanner.find(id.pid, id.start_ticks);
+            Stack {
+                pid: id.pid,
+                command: process
+                    .map_or_else(|| "[ended]".into(), |process| process.command.clone()),
+                workload: process.map(|process| process.workload.key.clone()),
+                frames: frames.clone(),
+                samples: *samples,
+            }
+        };
+        let nanos = (window.seconds * 1e9) as u64;
+        Profile {
+            stacks: window.stacks.iter().map(stack).collect(),
+            hz: self.profile_hz,
+            started_unix_nanos: unix_nanos().saturating_sub(nanos),
+            seconds: window.seconds,
+            host: self.host.clone(),
+        }
     }
 
     /// Samples of processes that no look has seen belong to nobody and are left out.
@@ -273,6 +324,7 @@ impl Agent {
     }
 
     fn send<R: Row>(&mut self, envelope: &Envelope, rows: Vec<R>) {
+        self.metrics.sent_rows(R::KIND.as_str(), rows.len());
         let batches = match wire::encode(envelope, rows) {
             Ok(batches) => batches,
             Err(error) => {
@@ -282,6 +334,7 @@ impl Agent {
         for batch in batches {
             if self.batches.try_send(batch).is_err() {
                 self.queue_full += 1;
+                self.metrics.dropped(Cause::queue_full, 1);
                 if self.queue_full.is_power_of_two() {
                     tracing::warn!(
                         dropped = self.queue_full,
@@ -290,7 +343,14 @@ impl Agent {
                 }
             }
         }
+        let waiting = self.batches.max_capacity() - self.batches.capacity();
+        self.metrics.queue_batches.set(waiting as i64);
     }
+}
+
+fn unix_nanos() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Seconds since boot, the clock of process start times.

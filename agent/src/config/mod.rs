@@ -5,11 +5,14 @@
 //! wrong and what to do. Secrets are read from files when they are needed and
 //! are never part of these values.
 
+mod export;
 mod nats;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use export::ExportConfig;
 pub use nats::NatsConfig;
 use serde::Deserialize;
 
@@ -44,6 +47,30 @@ pub struct Options {
     /// Prefix of the reply subjects this agent listens on [default: _INBOX]
     #[arg(long, env = "EO_NATS_INBOX_PREFIX")]
     pub nats_inbox_prefix: Option<String>,
+    /// File with the seed of an nkey
+    #[arg(long, env = "EO_NATS_NKEY_FILE")]
+    pub nats_nkey_file: Option<PathBuf>,
+    /// Certificate authority of the server [default: the system's]
+    #[arg(long, env = "EO_NATS_CA_FILE")]
+    pub nats_ca_file: Option<PathBuf>,
+    /// Certificate of this agent, for mutual TLS
+    #[arg(long, env = "EO_NATS_CERT_FILE")]
+    pub nats_cert_file: Option<PathBuf>,
+    /// Key of that certificate
+    #[arg(long, env = "EO_NATS_KEY_FILE")]
+    pub nats_key_file: Option<PathBuf>,
+    /// Serve the agent's own metrics there, e.g. 127.0.0.1:9464 [default: off]
+    #[arg(long, env = "EO_METRICS_LISTEN")]
+    pub metrics_listen: Option<String>,
+    /// Send energy and profiles to an OTLP/HTTP receiver, too, e.g. http://127.0.0.1:4318 [default: off]
+    #[arg(long, env = "EO_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+    /// Send profiles as pprof, too, e.g. to http://127.0.0.1:4040/ingest (Pyroscope) [default: off]
+    #[arg(long, env = "EO_PPROF_PUSH_URL")]
+    pub pprof_push_url: Option<String>,
+    /// File with headers for these receivers, one `Name: value` a line
+    #[arg(long, env = "EO_OTLP_HEADERS_FILE")]
+    pub otlp_headers_file: Option<PathBuf>,
     /// Where batches wait while the bus is away
     #[arg(long, env = "EO_SPOOL_DIR")]
     pub spool_dir: Option<PathBuf>,
@@ -118,6 +145,9 @@ pub struct Config {
     pub tenant: String,
     pub host: String,
     pub nats: NatsConfig,
+    /// Loopback address of the agent's own metrics.
+    pub metrics_listen: Option<SocketAddr>,
+    pub export: ExportConfig,
     pub spool_dir: PathBuf,
     pub spool_max_bytes: u64,
     pub interval_seconds: f64,
@@ -182,6 +212,14 @@ impl Options {
             nats_user,
             nats_password_file,
             nats_inbox_prefix,
+            nats_nkey_file,
+            nats_ca_file,
+            nats_cert_file,
+            nats_key_file,
+            metrics_listen,
+            otlp_endpoint,
+            pprof_push_url,
+            otlp_headers_file,
             spool_dir,
             spool_max_bytes,
             interval_seconds,
@@ -211,7 +249,24 @@ impl Options {
                 "set both EO_NATS_USER and EO_NATS_PASSWORD_FILE, or neither",
             ));
         }
+        let certificate_files = match (self.nats_cert_file, self.nats_key_file) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => {
+                return Err(ConfigError::new(
+                    "nats_cert_file",
+                    "certificate and key belong together",
+                    "set both nats_cert_file and nats_key_file, or neither",
+                ))
+            }
+        };
         Ok(Config {
+            metrics_listen: self.metrics_listen.as_deref().map(metrics_address).transpose()?,
+            export: ExportConfig::new(
+                self.otlp_endpoint,
+                self.pprof_push_url,
+                self.otlp_headers_file,
+            )?,
             tenant: named("tenant", self.tenant.unwrap_or_else(|| "local".into()))?,
             host: named("host", self.host.unwrap_or_else(hostname))?,
             nats: NatsConfig {
@@ -222,6 +277,9 @@ impl Options {
                 creds_file: self.nats_creds_file,
                 user: self.nats_user,
                 password_file: self.nats_password_file,
+                nkey_file: self.nats_nkey_file,
+                ca_file: self.nats_ca_file,
+                certificate_files,
                 inbox_prefix: named(
                     "nats_inbox_prefix",
                     self.nats_inbox_prefix.unwrap_or_else(|| "_INBOX".into()),
@@ -259,6 +317,23 @@ impl Options {
                 ConfigError::new("log_level", "not a level", "use error, warn, info or debug")
             })?,
         })
+    }
+}
+
+/// Metrics name programs and users: they stay on this machine unless a proxy
+/// that knows who asks hands them on.
+fn metrics_address(text: &str) -> Result<SocketAddr, ConfigError> {
+    let wrong = |problem: &str| {
+        Err(ConfigError::new(
+            "metrics_listen",
+            problem,
+            "use a loopback address, e.g. 127.0.0.1:9464",
+        ))
+    };
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(address),
+        Ok(address) => wrong(&format!("{address} can be reached from other machines")),
+        Err(_) => wrong(&format!("{text} is not ADDRESS:PORT")),
     }
 }
 
@@ -338,6 +413,9 @@ mod tests {
             ("sink = 'file'\n", &["path", "--path DIR"]),
             ("sink = 'kafka'\n", &["kafka", "stdout"]),
             ("nats_user = 'a'\n", &["EO_NATS_PASSWORD_FILE"]),
+            ("nats_key_file = 'a'\n", &["nats_cert_file", "both"]),
+            ("metrics_listen = '0.0.0.0:9464'\n", &["metrics_listen", "0.0.0.0", "loopback"]),
+            ("metrics_listen = 'here'\n", &["metrics_listen", "here"]),
             ("log_level = 'loud'\n", &["log_level", "debug"]),
             ("tenant = \n", &["line 1"]),
         ] {

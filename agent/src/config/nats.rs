@@ -11,12 +11,39 @@ pub struct NatsConfig {
     pub user: Option<String>,
     pub password_file: Option<PathBuf>,
     pub inbox_prefix: String,
+    /// Seed of an nkey.
+    pub nkey_file: Option<PathBuf>,
+    /// Authority that signed the server's certificate; None: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Certificate and key of this agent, for mutual TLS.
+    pub certificate_files: Option<(PathBuf, PathBuf)>,
 }
 
 impl NatsConfig {
     /// The text of the .creds file; never logged.
     pub fn read_credentials(&self) -> Result<Option<String>, ConfigError> {
         self.creds_file.as_deref().map(|path| secret("nats_creds_file", path)).transpose()
+    }
+
+    /// Seed of the nkey; never logged.
+    pub fn read_nkey(&self) -> Result<Option<String>, ConfigError> {
+        let seed =
+            self.nkey_file.as_deref().map(|path| secret("nats_nkey_file", path)).transpose()?;
+        Ok(seed.map(|seed| seed.trim().to_owned()))
+    }
+
+    /// The files of TLS are read by the client long after the start: a wrong
+    /// path should be known at once.
+    pub fn check_files(&self) -> Result<(), ConfigError> {
+        let files = [
+            ("nats_ca_file", self.ca_file.as_deref()),
+            ("nats_cert_file", self.certificate_files.as_ref().map(|files| files.0.as_path())),
+            ("nats_key_file", self.certificate_files.as_ref().map(|files| files.1.as_path())),
+        ];
+        for (setting, file) in files {
+            file.map(|path| secret(setting, path)).transpose()?;
+        }
+        Ok(())
     }
 
     /// User and password; never logged.

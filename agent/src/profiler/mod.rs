@@ -77,6 +77,11 @@ pub struct Window {
 }
 
 impl Window {
+    /// Samples that were taken.
+    pub fn samples(&self) -> u64 {
+        self.stacks.values().map(|count| count.unsigned_abs()).sum()
+    }
+
     /// Up to five functions of each process, hottest first, by the leaf.
     pub fn hotspots(&self) -> HashMap<ProcessId, Vec<Arc<str>>> {
         let mut counts: HashMap<ProcessId, HashMap<&Arc<str>, i64>> = HashMap::new();

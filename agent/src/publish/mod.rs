@@ -11,6 +11,7 @@ mod nats;
 mod spool;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 pub use nats::Nats;
 pub use spool::Spool;
 
+use crate::own_metrics::{Cause, OwnMetrics};
 use crate::wire::Batch;
 
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
@@ -56,6 +58,8 @@ pub struct Publisher {
     refused: u64,
     reported_losses: spool::Losses,
     last_report: Option<Instant>,
+    metrics: Arc<OwnMetrics>,
+    counted_losses: u64,
 }
 
 struct Retry {
@@ -72,11 +76,20 @@ impl Retry {
 }
 
 impl Publisher {
-    pub fn new(sink: Sink, stop: watch::Receiver<bool>) -> Publisher {
+    pub fn new(sink: Sink, stop: watch::Receiver<bool>, metrics: Arc<OwnMetrics>) -> Publisher {
         // An earlier run may have left something in the spool: look at once.
         let retry = matches!(sink, Sink::Nats(..)).then(Retry::now);
         let reported_losses = spool::Losses::default();
-        Publisher { sink, stop, retry, refused: 0, reported_losses, last_report: None }
+        Publisher {
+            sink,
+            stop,
+            retry,
+            refused: 0,
+            reported_losses,
+            last_report: None,
+            metrics,
+            counted_losses: 0,
+        }
     }
 
     /// Runs until the sender is gone and everything is delivered or spooled.
@@ -112,6 +125,7 @@ impl Publisher {
         }
         if let Sink::Nats(_, spool) = &mut self.sink {
             if let Err(error) = spool.append(&batch) {
+                self.metrics.dropped(Cause::spool_error, 1);
                 tracing::warn!(%error, directory = %spool.directory().display(), "spool: a batch is lost; free disk space or set spool_dir");
             }
         }
@@ -163,6 +177,7 @@ impl Publisher {
             if let Err(error) = spool.pop() {
                 tracing::warn!(%error, "spool: a delivered batch could not be removed and will be sent again");
             }
+            self.metrics.spool_bytes.set(spool.bytes() as i64);
         }
     }
 
@@ -179,6 +194,7 @@ impl Publisher {
 
     fn refuse(&mut self, reason: &str) {
         self.refused += 1;
+        self.metrics.dropped(Cause::refused, 1);
         if self.refused.is_power_of_two() {
             tracing::warn!(
                 reason,
@@ -191,6 +207,12 @@ impl Publisher {
     fn report_losses(&mut self) {
         let Sink::Nats(_, spool) = &self.sink else { return };
         let losses = spool.losses();
+        self.metrics.spool_bytes.set(spool.bytes() as i64);
+        let new = losses.dropped_records.saturating_sub(self.counted_losses);
+        if new > 0 {
+            self.metrics.dropped(Cause::spool_full, new);
+            self.counted_losses = losses.dropped_records;
+        }
         let due = self.last_report.is_none_or(|last| last.elapsed() >= LOSS_REPORT_EVERY);
         if losses.dropped_records > self.reported_losses.dropped_records && due {
             tracing::warn!(

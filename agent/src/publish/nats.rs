@@ -54,6 +54,25 @@ impl Nats {
         if let Some((user, password)) = config.read_password()? {
             options = options.user_and_password(user, password);
         }
+        config.check_files()?;
+        if let Some(seed) = config.read_nkey()? {
+            let known = nkeys_seed(&seed);
+            known.then_some(()).ok_or_else(|| {
+                ConfigError::new(
+                    "nats_nkey_file",
+                    "holds no user seed",
+                    "give the file of a seed that starts with SU",
+                )
+            })?;
+            options = options.nkey(seed);
+        }
+        if let Some(authority) = &config.ca_file {
+            options = options.add_root_certificates(authority.clone()).require_tls(true);
+        }
+        if let Some((certificate, key)) = &config.certificate_files {
+            options =
+                options.add_client_certificate(certificate.clone(), key.clone()).require_tls(true);
+        }
         let client = options.connect(&config.url).await.map_err(|error| {
             ConfigError::new(
                 "nats_url",
@@ -94,6 +113,13 @@ impl Nats {
     pub async fn reconnected(&self) {
         self.connected.notified().await;
     }
+}
+
+/// Whether a text looks like the seed of a user's nkey; the server decides.
+fn nkeys_seed(text: &str) -> bool {
+    text.starts_with("SU")
+        && text.len() == 58
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// Exponential with full jitter, so that a thousand agents do not come back at once.
