@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-AGENT = Path(__file__).parents[2] / "agent" / "target" / "release" / "eo-agent"
+AGENT = Path(os.environ.get("EO_AGENT", Path(__file__).parents[2] / "agent" / "target" / "release" / "eo-agent"))
 PROGRAMS = Path(__file__).parent / "unwinding" / "programs"
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from unwinding.cases import Case, build, compilers
 from unwinding.score import AGENT, Names, Score, function, score, table
 

@@ -6,7 +6,7 @@
 //! module refuses to send while it does, so that the spool keeps the order.
 
 use std::future::IntoFuture;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -26,6 +26,8 @@ pub struct Nats {
     client: Client,
     jetstream: Context,
     connected: Arc<Notify>,
+    last_problem: Arc<Mutex<Option<String>>>,
+    uses_tls: bool,
 }
 
 impl Nats {
@@ -33,6 +35,11 @@ impl Nats {
     pub async fn connect(config: &NatsConfig, name: String) -> Result<Nats, ConfigError> {
         let connected = Arc::new(Notify::new());
         let notify = connected.clone();
+        let last_problem = Arc::new(Mutex::new(None));
+        let problem = last_problem.clone();
+        let uses_tls = config.ca_file.is_some()
+            || config.certificate_files.is_some()
+            || config.url.starts_with("tls://");
         let mut options = ConnectOptions::new()
             .name(name)
             .retry_on_initial_connect()
@@ -40,6 +47,9 @@ impl Nats {
             .reconnect_delay_callback(|attempt| backoff(attempt, MAX_RECONNECT_DELAY))
             .event_callback(move |event| {
                 on_event(&event, &notify);
+                if let (Event::ClientError(error), Ok(mut last)) = (&event, problem.lock()) {
+                    *last = Some(error.to_string());
+                }
                 async {}
             });
         if let Some(credentials) = config.read_credentials()? {
@@ -82,13 +92,13 @@ impl Nats {
         })?;
         let mut jetstream = async_nats::jetstream::new(client.clone());
         jetstream.set_timeout(ACK_TIMEOUT);
-        Ok(Nats { client, jetstream, connected })
+        Ok(Nats { client, jetstream, connected, last_problem, uses_tls })
     }
 
     /// Publishes and waits for the stream's acknowledgement.
     pub async fn send(&self, batch: &Batch) -> Result<(), SendError> {
         if self.client.connection_state() != State::Connected {
-            return Err(SendError::Away("not connected".into()));
+            return Err(SendError::Away(self.why_not_connected()));
         }
         let message =
             PublishMessage::build().payload(batch.payload.clone()).message_id(batch.id.to_string());
@@ -107,6 +117,18 @@ impl Nats {
             Ok(result) => result.map(drop).map_err(classify),
             Err(_) => Err(SendError::Away("no acknowledgement from the stream".into())),
         }
+    }
+
+    /// The library keeps the cause of a failed handshake to itself: what to check is said instead.
+    fn why_not_connected(&self) -> String {
+        let problem = self.last_problem.lock().ok().and_then(|problem| problem.clone());
+        let problem = problem.map_or_else(String::new, |problem| format!(" ({problem})"));
+        let check = if self.uses_tls {
+            "; check nats_url, that nats_ca_file signed the server's certificate, that no certificate has expired, and whether the server asks for nats_cert_file"
+        } else {
+            "; check nats_url, and whether the server asks for TLS or credentials"
+        };
+        format!("not connected{problem}{check}")
     }
 
     /// Returns when the bus has come (back) up.

