@@ -7,6 +7,8 @@ pub struct Stat {
     pub ppid: i32,
     /// User plus system time of all threads, in clock ticks.
     pub cpu_ticks: u64,
+    /// The same of all children that ended and were waited for, and of theirs.
+    pub children_ticks: u64,
     pub threads: i32,
     /// Start after boot, in clock ticks.
     pub start_ticks: u64,
@@ -31,13 +33,16 @@ pub fn parse(line: &[u8]) -> Option<Stat> {
     let flags: u64 = fields.nth(4)?.parse().ok()?;
     let utime: u64 = fields.nth(4)?.parse().ok()?;
     let stime: u64 = fields.next()?.parse().ok()?;
-    let threads = fields.nth(4)?.parse().ok()?;
+    let children_utime: i64 = fields.next()?.parse().ok()?;
+    let children_stime: i64 = fields.next()?.parse().ok()?;
+    let threads = fields.nth(2)?.parse().ok()?;
     let start_ticks = fields.nth(1)?.parse().ok()?;
     let rss_pages = fields.nth(1)?.parse().ok()?;
     Some(Stat {
         comm: String::from_utf8_lossy(comm).into_owned(),
         ppid,
         cpu_ticks: utime.saturating_add(stime),
+        children_ticks: children_utime.saturating_add(children_stime).max(0).unsigned_abs(),
         threads,
         start_ticks,
         rss_pages,
@@ -58,6 +63,7 @@ mod tests {
             let stat = parse(format!("42 ({name}) {TAIL}").as_bytes()).unwrap();
             assert_eq!(stat.comm, name);
             assert_eq!((stat.ppid, stat.cpu_ticks, stat.threads), (1, 200, 9));
+            assert_eq!(stat.children_ticks, 15);
             assert_eq!((stat.start_ticks, stat.rss_pages), (4711, 256));
             assert!(!stat.kernel_thread);
         }

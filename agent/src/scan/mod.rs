@@ -7,6 +7,8 @@
 //! Rules
 //! - A process that started since the last look counts with all its CPU time;
 //!   one that was there before the agent counts from the first look on.
+//! - What ended between two looks is not lost: see `children`. A row holds the
+//!   time of its process and of the children of it that nobody saw.
 //! - A process that used no CPU and did not change is left out, but never for
 //!   longer than `RESEND_SECONDS`.
 //! - What is not readable of one process is NULL in that process' row, and
@@ -14,7 +16,9 @@
 //! - Context switches need one file per thread, and are read only for
 //!   processes that are busy in two intervals in a row.
 
-use std::collections::HashMap;
+mod children;
+
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -68,7 +72,10 @@ pub struct Process {
     /// CPU seconds since the agent knows it.
     pub cpu_seconds: f64,
     pub start_ticks: u64,
+    ppid: i32,
     cpu_ticks: u64,
+    /// Of children that were waited for.
+    children_ticks: u64,
     identity_settled: bool,
     cpus_allowed: Option<f64>,
     allowed_at: f64,
@@ -113,32 +120,101 @@ impl Scanner {
 
     /// Looks at /proc. The first look makes no rows: there is no interval yet.
     pub fn scan(&mut self, now: Moment) -> std::io::Result<Vec<SampleRow>> {
-        let pids = self.proc.pids()?;
-        let mut rows = Vec::new();
-        let mut alive = HashMap::with_capacity(pids.len());
+        let stats = self.stats()?;
         let interval = self.previous.map(|previous| now.boot_seconds - previous.boot_seconds);
-        for pid in pids {
-            let Some(stat) =
-                self.proc.process_file(pid, "stat", &mut self.buffer).and_then(stat::parse)
-            else {
-                continue;
-            };
-            let known =
-                self.table.remove(&pid).filter(|known| known.start_ticks == stat.start_ticks);
-            let mut process = match known {
-                Some(known) => known,
-                None => self.discover(pid, &stat, now),
-            };
-            if let Some(interval) = interval.filter(|interval| *interval > 0.0) {
-                rows.extend(self.observe(&mut process, &stat, now, interval));
+        let interval = interval.filter(|interval| *interval > 0.0);
+        let mut gone = self.take_gone(&stats);
+        let mut rows = Vec::new();
+        let mut alive = HashMap::with_capacity(stats.len());
+        for (pid, stat) in stats {
+            let mut process =
+                self.table.remove(&pid).unwrap_or_else(|| self.discover(pid, &stat, now));
+            if let Some(interval) = interval {
+                let ended = gone.get_mut(&pid).map(Vec::as_mut_slice).unwrap_or_default();
+                let (ended_rows, unseen_ticks) = self.settle(&process, &stat, ended, interval);
+                rows.extend(ended_rows);
+                rows.extend(self.observe(&mut process, &stat, unseen_ticks, now, interval));
             }
+            process.children_ticks = process.children_ticks.max(stat.children_ticks);
+            process.ppid = stat.ppid;
             alive.insert(pid, process);
         }
-        let gone = std::mem::replace(&mut self.table, alive).into_values();
+        self.table = alive;
+        let gone = gone.into_values().flatten();
         self.ended.extend(gone.map(|process| (now.boot_seconds, process)));
         self.ended.retain(|(at, _)| now.boot_seconds - at < REMEMBER_SECONDS);
         self.previous = Some(now);
         Ok(rows)
+    }
+
+    /// What `stat` says of every process at this moment.
+    fn stats(&mut self) -> std::io::Result<Vec<(i32, Stat)>> {
+        let pids = self.proc.pids()?;
+        let mut stats = Vec::with_capacity(pids.len());
+        for pid in pids {
+            let line = self.proc.process_file(pid, "stat", &mut self.buffer);
+            stats.extend(line.and_then(stat::parse).map(|stat| (pid, stat)));
+        }
+        Ok(stats)
+    }
+
+    /// Known processes that are no more, by the parent they had.
+    fn take_gone(&mut self, stats: &[(i32, Stat)]) -> HashMap<i32, Vec<Process>> {
+        let there: HashSet<(i32, u64)> =
+            stats.iter().map(|(pid, stat)| (*pid, stat.start_ticks)).collect();
+        let mut gone: HashMap<i32, Vec<Process>> = HashMap::new();
+        let ended =
+            |_: &i32, process: &mut Process| !there.contains(&(process.pid, process.start_ticks));
+        for (_, process) in self.table.extract_if(ended) {
+            gone.entry(process.ppid).or_default().push(process);
+        }
+        gone
+    }
+
+    /// Hands out the time of children that ended: rows of those that were known,
+    /// and the ticks that are their parent's.
+    fn settle(
+        &self,
+        parent: &Process,
+        stat: &Stat,
+        ended: &mut [Process],
+        interval: f64,
+    ) -> (Vec<SampleRow>, u64) {
+        let grown = stat.children_ticks.saturating_sub(parent.children_ticks);
+        if grown == 0 {
+            return (Vec::new(), 0);
+        }
+        let all = |one: &Process| one.cpu_ticks.saturating_add(one.children_ticks);
+        let seen: Vec<u64> = ended.iter().map(all).collect();
+        let most = (interval * self.units.ticks_per_second).ceil() as u64;
+        let shares = children::settle(grown, &seen, most);
+        let with_time = ended.iter_mut().zip(shares.ended).filter(|(_, ticks)| *ticks > 0);
+        let rows = with_time.map(|(process, ticks)| {
+            let cpu_seconds = ticks as f64 / self.units.ticks_per_second;
+            process.cpu_seconds += cpu_seconds;
+            let rss_pages = process.sent.as_ref().map_or(0, |sent| sent.rss_pages);
+            self.row(process, cpu_seconds, rss_pages, interval)
+        });
+        (rows.collect(), shares.parent)
+    }
+
+    /// The columns that every row has.
+    fn row(&self, process: &Process, cpu_seconds: f64, rss_pages: i64, interval: f64) -> SampleRow {
+        SampleRow {
+            interval_seconds: interval,
+            workload: process.workload.key.clone(),
+            workload_kind: process.workload.kind.into(),
+            replica: process.workload.replica.clone(),
+            container_id: process.container_id.clone(),
+            pod_id: process.pod_id.clone(),
+            pid: process.pid,
+            process_started_ms: process.started_ms,
+            command: process.command.clone(),
+            cpu_seconds,
+            cpu_pct: cpu_seconds / interval * 100.0,
+            mem_bytes: rss_pages.max(0).saturating_mul(self.units.page_bytes),
+            ..SampleRow::default()
+        }
     }
 
     /// The process with this pid and start; start 0 stands for the latest one.
@@ -172,7 +248,9 @@ impl Scanner {
             first_seen: now.boot_seconds,
             cpu_seconds: 0.0,
             start_ticks: stat.start_ticks,
+            ppid: stat.ppid,
             cpu_ticks: if new { 0 } else { stat.cpu_ticks },
+            children_ticks: if new { 0 } else { stat.children_ticks },
             identity_settled: false,
             cpus_allowed: None,
             allowed_at: f64::NEG_INFINITY,
@@ -220,6 +298,7 @@ impl Scanner {
         &self,
         process: &mut Process,
         stat: &Stat,
+        unseen_ticks: u64,
         now: Moment,
         interval: f64,
     ) -> Option<SampleRow> {
@@ -230,7 +309,8 @@ impl Scanner {
                 process.identity_settled = true;
             }
         }
-        let ticks = stat.cpu_ticks.saturating_sub(process.cpu_ticks);
+        let own_ticks = stat.cpu_ticks.saturating_sub(process.cpu_ticks);
+        let ticks = own_ticks.saturating_add(unseen_ticks);
         process.cpu_ticks = process.cpu_ticks.max(stat.cpu_ticks);
         let cpu_seconds = ticks as f64 / self.units.ticks_per_second;
         process.cpu_seconds += cpu_seconds;
@@ -244,26 +324,15 @@ impl Scanner {
             .then(|| self.switches(process, now, interval))
             .flatten();
         let (read_bytes, write_bytes) = self.io(process);
+        let cpus_allowed = self.cpus_allowed(process, now);
         Some(SampleRow {
-            interval_seconds: interval,
-            workload: process.workload.key.clone(),
-            workload_kind: process.workload.kind.into(),
-            replica: process.workload.replica.clone(),
-            container_id: process.container_id.clone(),
-            pod_id: process.pod_id.clone(),
-            pid: process.pid,
-            process_started_ms: process.started_ms,
-            command: process.command.clone(),
-            cpu_seconds,
-            cpu_pct: cpu_seconds / interval * 100.0,
-            cpus_allowed: self.cpus_allowed(process, now),
-            mem_bytes: stat.rss_pages.max(0).saturating_mul(self.units.page_bytes),
+            cpus_allowed,
             read_bytes,
             write_bytes,
             threads: stat.threads,
             voluntary_switches: switches.map(|s| s.voluntary as i64),
             involuntary_switches: switches.map(|s| s.involuntary as i64),
-            ..SampleRow::default()
+            ..self.row(process, cpu_seconds, stat.rss_pages, interval)
         })
     }
 
@@ -362,9 +431,18 @@ mod tests {
         }
 
         fn process(&self, pid: i32, ticks: u64, start: u64) {
-            let line =
-                format!("{pid} (work) R 1 1 1 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 1 0 {start} 0 10");
+            self.child(1, pid, ticks, 0, start);
+        }
+
+        fn child(&self, ppid: i32, pid: i32, ticks: u64, children: u64, start: u64) {
+            let line = format!(
+                "{pid} (work) R {ppid} 1 1 0 -1 0 0 0 0 0 {ticks} 0 {children} 0 20 0 1 0 {start} 0 10"
+            );
             self.file(pid, "stat", &line);
+        }
+
+        fn end(&self, pid: i32) {
+            fs::remove_dir_all(self.root.path().join(pid.to_string())).unwrap();
         }
 
         fn file(&self, pid: i32, name: &str, text: &str) {
@@ -458,6 +536,34 @@ mod tests {
         assert!(fake.scanner.find(10, 99).is_none());
         fake.scan(120.0);
         assert!(fake.scanner.find(10, 100).is_none());
+    }
+
+    #[test]
+    fn what_ends_between_two_looks_is_not_lost() {
+        let mut fake = Fake::new();
+        fake.child(1, 10, 0, 0, 100);
+        fake.child(10, 11, 500, 0, 200);
+        fake.scan(100.0);
+        fake.child(10, 11, 600, 0, 200);
+        fake.scan(102.0);
+        // The known child runs 30 ticks more and ends; the parent waits for it.
+        fake.end(11);
+        fake.child(1, 10, 0, 630, 100);
+        let rows = fake.scan(104.0);
+        let of = |pid| rows.iter().find(|row| row.pid == pid).map(|row| row.cpu_seconds);
+        assert_eq!((of(10), of(11)), (None, Some(0.3)));
+        // Others live and die unseen.
+        fake.child(1, 10, 5, 630 + 45, 100);
+        assert_eq!(fake.scan(106.0)[0].cpu_seconds, 0.5);
+    }
+
+    #[test]
+    fn a_parent_that_was_there_before_starts_with_its_past() {
+        let mut fake = Fake::new();
+        fake.child(1, 10, 0, 9_000, 100);
+        fake.scan(100.0);
+        fake.child(1, 10, 1, 9_000, 100);
+        assert_eq!(fake.scan(102.0)[0].cpu_seconds, 0.01);
     }
 
     #[test]

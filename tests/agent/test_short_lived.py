@@ -1,0 +1,96 @@
+"""Processes that live and die between two looks do not vanish (issue 4): their CPU time is their workload's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from profiling import AGENT, missing
+
+pytestmark = pytest.mark.slow
+# Each child burns about 5 ms, far less than an interval of the agent.
+STORM = """
+import os, sys, time
+for _ in range(600):
+    child = os.fork()
+    if child == 0:
+        end = time.process_time() + 0.005
+        while time.process_time() < end:
+            pass
+        os._exit(0)
+    os.waitpid(child, 0)
+print("done", flush=True)
+time.sleep(600)
+"""
+# Children that end at once: as many as this machine can make.
+FORKS = """
+import os, time
+for _ in range(4000):
+    child = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitpid(child, 0)
+print("done", flush=True)
+time.sleep(600)
+"""
+
+
+def used(pid: int) -> float:
+    """CPU seconds of a process and of the children that it waited for, as the kernel counts."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def samples(output: Path, name: str) -> list[dict[str, Any]]:
+    """The rows of a workload; a line that is still being written is left out."""
+    lines = [json.loads(line) for line in output.read_text().splitlines() if line.endswith("}")]
+    return [line for line in lines if line["kind"] == "samples" and line["workload"] == f"declared/{name}"]
+
+
+def told(output: Path, name: str) -> float:
+    """CPU seconds of a workload by the agent."""
+    return float(sum(row["cpu_seconds"] for row in samples(output, name)))
+
+
+def wait_for(condition: Callable[[], bool], timeout: float = 20) -> None:
+    """Until it is true."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize(("name", "source"), [("storm", STORM), ("forks", FORKS)])
+def test_their_time_is_their_workloads(tmp_path: Path, name: str, source: str) -> None:
+    """At least 95 % of it, and not more than there was."""
+    if not os.access(AGENT, os.X_OK):
+        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+    script = tmp_path / "storm.py"
+    script.write_text(source)
+    environment = {**os.environ, "EO_WORKLOAD": name}
+    command = [str(AGENT), "run", "--sink", "stdout", "--interval-seconds", "1", "--profile-hz", "0"]
+    output = tmp_path / "rows"
+    with output.open("w") as rows, subprocess.Popen(command, stdout=rows, stderr=subprocess.DEVNULL) as agent:
+        wait_for(lambda: output.stat().st_size > 0)
+        parent = subprocess.Popen(
+            ["nice", sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == "done\n"
+            total = used(parent.pid)
+            wait_for(lambda: told(output, name) >= 0.95 * total)
+        finally:
+            agent.terminate()
+            agent.wait(10)
+            parent.kill()
+            parent.wait()
+    mine = samples(output, name)
+    assert len({row["pid"] for row in mine}) < 700
+    assert told(output, name) <= 1.02 * total
