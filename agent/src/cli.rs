@@ -24,6 +24,14 @@ pub enum Command {
         #[command(flatten)]
         options: Box<Options>,
     },
+    /// Ask PDUs and BMCs for many nodes, until stopped.
+    Meters {
+        /// TOML file with the devices; its other keys are those of `run`.
+        #[arg(long, env = "EO_GATEWAY_CONFIG")]
+        config: PathBuf,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
     /// Say what this node offers, what is missing and why.
     Check {
         /// TOML file as for `run`.

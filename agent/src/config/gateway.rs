@@ -165,6 +165,20 @@ impl Secret {
     }
 }
 
+/// PDUs and BMCs change slowly, and slow processors answer for them.
+const INTERVAL_SECONDS: f64 = 30.0;
+
+/// What differs from an agent's defaults. The host is none that an agent
+/// would have: outlets filed under a node would be taken for its power.
+pub fn defaults() -> Options {
+    Options {
+        host: Some(format!("gateway-{}", super::hostname())),
+        interval_seconds: Some(INTERVAL_SECONDS),
+        spool_dir: Some(super::default_spool_dir().with_file_name("gateway-spool")),
+        ..Default::default()
+    }
+}
+
 /// Reads the gateway's file: the agent's options and the devices.
 pub fn from_file(path: &Path) -> Result<(Options, Devices), ConfigError> {
     let text = fs::read_to_string(path).map_err(|error| {

@@ -7,17 +7,31 @@
 //! of a node's own agent. A device that doesn't answer costs its own rows
 //! only, and those say why.
 
-pub mod devices;
-pub mod run;
-pub mod schedule;
+mod devices;
+mod run;
+mod schedule;
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::config::{gateway, ConfigError, Options};
 use crate::wire::MeterRow;
 
-pub use run::run;
+/// Reads the gateway's file and runs until stopped.
+pub fn start(file: &Path, flags: Options) -> Result<(), ConfigError> {
+    let (options, devices) = gateway::from_file(file)?;
+    let config = flags.or(options).or(gateway::defaults()).resolve()?;
+    if devices.hosts().any(|host| host == config.host) {
+        return Err(ConfigError::new(
+            "host",
+            &format!("{:?} is also a node that a device speaks for", config.host),
+            "give the gateway a name of its own: what belongs to no node is filed under it",
+        ));
+    }
+    crate::run_until_stopped(config.log_level, run::run(config, devices))
+}
 
 /// One row and the node it is about; None: no node is named for it, and it is
 /// filed under the gateway's own host.
