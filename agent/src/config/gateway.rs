@@ -56,6 +56,9 @@ pub struct SnmpOptions {
     pub community_file: Option<PathBuf>,
     pub community_env: Option<String>,
     pub user: Option<String>,
+    /// Context of SNMP version 3; PDUs have the empty one.
+    #[serde(default)]
+    pub context: String,
     #[serde(default)]
     pub auth_protocol: AuthProtocol,
     pub auth_password_file: Option<PathBuf>,
@@ -236,7 +239,11 @@ impl Devices {
         }
         if seen.len() > MAX_DEVICES {
             let problem = format!("{} devices", seen.len());
-            return Err(ConfigError::new("--config", &problem, "use 5000 at most, and more gateways"));
+            return Err(ConfigError::new(
+                "--config",
+                &problem,
+                "use 5000 at most, and more gateways",
+            ));
         }
         if self.hosts().any(|host| host.trim().is_empty()) {
             return Err(ConfigError::new("outlets", "a host is empty", "name the node"));

@@ -34,7 +34,8 @@ pub fn build(
         let at = |key: &str| format!("ipmi {:?}: {key}", options.name);
         let mut plan = plan(&at, options.interval_seconds, default_interval_seconds)?;
         if let Some(seconds) = options.timeout_seconds {
-            plan.timeout = Duration::from_secs_f64(within(&at("timeout_seconds"), seconds, 0.1, 60.0)?);
+            plan.timeout =
+                Duration::from_secs_f64(within(&at("timeout_seconds"), seconds, 0.1, 60.0)?);
         }
         built.push((Box::new(bmc(options, &at)?), plan));
     }
@@ -114,6 +115,7 @@ fn credentials(
     let privacy = privacy.map(|secret| password(&secret, "priv_password")).transpose()?;
     Ok(Credentials::User {
         name,
+        context: options.context.clone(),
         auth: options.auth_protocol,
         auth_password: password(&auth, "auth_password")?,
         privacy: privacy.map(|value| (options.priv_protocol, value)),

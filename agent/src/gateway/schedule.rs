@@ -55,7 +55,11 @@ pub async fn watch(
         let readings = match outcome {
             Ok((at, readings)) => {
                 if let Some(over) = silence.take() {
-                    tracing::warn!(device = device.name(), failures = over.failures, "answers again");
+                    tracing::warn!(
+                        device = device.name(),
+                        failures = over.failures,
+                        "answers again"
+                    );
                 }
                 last = Some(at);
                 readings
@@ -64,7 +68,8 @@ pub async fn watch(
                 let seconds = last.replace(at).map(|last| (at - last).as_secs_f64());
                 let asked = silence.as_ref().is_none_or(|silence| at >= silence.next);
                 if asked {
-                    silence = Some(Silence::after(silence, device.as_ref(), &error.0, plan.interval));
+                    silence =
+                        Some(Silence::after(silence, device.as_ref(), &error.0, plan.interval));
                 }
                 seconds.map(|seconds| device.silent(seconds, &error.0)).unwrap_or_default()
             }
@@ -111,7 +116,13 @@ impl Silence {
     ) -> Silence {
         let failures = before.map_or(0, |silence| silence.failures) + 1;
         if failures.is_power_of_two() {
-            tracing::warn!(device = device.name(), meter = device.meter(), failures, reason, "no figures");
+            tracing::warn!(
+                device = device.name(),
+                meter = device.meter(),
+                failures,
+                reason,
+                "no figures"
+            );
         }
         let doubled = interval.saturating_mul(1 << (failures - 1).min(16));
         let limit = doubled.min(MAX_BACKOFF.max(interval));

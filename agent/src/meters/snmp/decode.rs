@@ -122,11 +122,11 @@ pub fn points<'a>(table: &Table, cells: impl Fn(&[u64]) -> Option<&'a Cells>) ->
     let mut points = BTreeMap::new();
     for (index, value) in powers {
         let Some(place) = place(table.level, &table.power, index) else { continue };
-        let power_watts = watts(value, scale(&table.power, &cells, index));
+        let power_watts = watts(value, table.power.unit, divisor(&table.power, &cells, index));
         let energy = table.energy.as_ref().and_then(|column| {
             let index = energy_index(column, index);
             let value = cells(column.oid)?.get(&index)?;
-            energy(value, scale(column, &cells, &index)?)
+            energy(value, column.unit / divisor(column, &cells, &index)?)
         });
         points.entry(place.clone()).or_insert(Point { place, power_watts, energy });
     }
@@ -152,26 +152,28 @@ fn energy_index(column: &Column, index: &[u64]) -> Vec<u64> {
     index
 }
 
-/// Unit of one step, after the decimal point is set. None: the device moves
-/// the point, and where to is not known.
-fn scale<'a>(
+/// Where the decimal point is: what a figure is to be divided by. None: the
+/// device moves the point, and where to is not known.
+fn divisor<'a>(
     column: &Column,
     cells: &impl Fn(&[u64]) -> Option<&'a Cells>,
     index: &[u64],
 ) -> Option<f64> {
-    let Some(digits) = column.digits else { return Some(column.unit) };
+    let Some(digits) = column.digits else { return Some(1.0) };
     match cells(digits)?.get(index)? {
-        Value::Number(places @ 0..=MAX_DIGITS) => Some(column.unit / 10f64.powi(*places as i32)),
+        Value::Number(places @ 0..=MAX_DIGITS) => Some(10f64.powi(*places as i32)),
         _ => None,
     }
 }
 
-fn watts(value: &Value, scale: Option<f64>) -> Result<f64, Unknown> {
-    let (Value::Number(number), Some(scale)) = (value, scale) else { return Err(Unknown::NoFigure) };
+fn watts(value: &Value, unit: f64, divisor: Option<f64>) -> Result<f64, Unknown> {
+    let (Value::Number(number), Some(divisor)) = (value, divisor) else {
+        return Err(Unknown::NoFigure);
+    };
     if *number < 0 {
         return Err(Unknown::Negative);
     }
-    let watts = *number as f64 * scale;
+    let watts = *number as f64 * unit / divisor;
     if watts > MAX_WATTS {
         return Err(Unknown::Implausible);
     }
@@ -207,7 +209,11 @@ mod tests {
         let values = cells(&[(&[1, 7, 1], 532), (&[1, 7, 5], 1043), (&[1, 7, 8], 98_765)]);
         let digits = cells(&[(&[1, 7, 5], 1), (&[1, 7, 8], 0)]);
         let both = |oid: &[u64]| {
-            if oid == table.power.oid { Some(&values) } else { Some(&digits) }
+            if oid == table.power.oid {
+                Some(&values)
+            } else {
+                Some(&digits)
+            }
         };
         let found = points(table, both);
         assert_eq!(found.len(), 1);
@@ -243,7 +249,7 @@ mod tests {
             ("phase-2", "phase-2"),
             ("device", "device"),
             ("device-1.1", "device"),
-            ("device-1.2", "device-1.2"),
+            ("device-1.2", "device-2"),
         ] {
             assert_eq!(written.parse::<Place>().unwrap().to_string(), shown, "{written}");
         }

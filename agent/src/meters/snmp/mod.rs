@@ -133,7 +133,8 @@ async fn read(
     table: &Table,
     repetitions: u32,
 ) -> Result<Vec<Point>, SessionError> {
-    let mut columns = HashMap::from([(table.power.oid, session.walk(table.power.oid, repetitions).await?)]);
+    let mut columns =
+        HashMap::from([(table.power.oid, session.walk(table.power.oid, repetitions).await?)]);
     if columns[table.power.oid].is_empty() {
         return Ok(Vec::new());
     }

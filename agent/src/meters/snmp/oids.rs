@@ -111,12 +111,7 @@ const RARITAN: &[Table] = &[
     Table {
         level: Level::Outlet,
         power: sensor(RARITAN_OUTLET_VALUE, ACTIVE_POWER, 1.0, RARITAN_OUTLET_DIGITS),
-        energy: Some(sensor(
-            RARITAN_OUTLET_VALUE,
-            ACTIVE_ENERGY,
-            WATT_HOUR,
-            RARITAN_OUTLET_DIGITS,
-        )),
+        energy: Some(sensor(RARITAN_OUTLET_VALUE, ACTIVE_ENERGY, WATT_HOUR, RARITAN_OUTLET_DIGITS)),
     },
     // PDU-MIB outletActivePower, outletWattHours (PX)
     Table {

@@ -62,9 +62,10 @@ impl Rows {
             Some(Level::Outlet) => "the PDU has no such outlet",
             _ => "the PDU does not measure outlets: map a phase or \"device\" where one node hangs on it alone",
         };
-        rows.extend(self.targets(|place| !seen.contains(place)).map(|(place, host)| {
-            self.unknown(place, host, seconds, measured)
-        }));
+        rows.extend(
+            self.targets(|place| !seen.contains(place))
+                .map(|(place, host)| self.unknown(place, host, seconds, measured)),
+        );
         rows
     }
 
@@ -211,7 +212,10 @@ mod tests {
         let silent = only(rows.silent(30.0, "no answer"));
         assert_eq!(silent.host.as_deref(), Some("node-a"));
         assert_eq!((silent.row.power_watts, silent.row.energy_joules), (None, None));
-        assert_eq!((silent.row.reason.as_deref(), silent.row.tier.as_deref()), (Some("no answer"), Some("wall")));
+        assert_eq!(
+            (silent.row.reason.as_deref(), silent.row.tier.as_deref()),
+            (Some("no answer"), Some("wall"))
+        );
         let after = only(rows.make(vec![point("1", Ok(5.0), Some(900), 1.0)], Some(30.0)));
         assert_eq!(after.row.energy_joules, None, "900 J are of more than this interval");
         let unmapped = only(self::rows(&[]).silent(30.0, "no answer"));

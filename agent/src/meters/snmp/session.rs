@@ -24,6 +24,7 @@ pub enum Credentials {
     Community(String),
     User {
         name: String,
+        context: String,
         auth: gateway::AuthProtocol,
         auth_password: String,
         /// None: authenticated but readable by others on the wire.
@@ -38,6 +39,8 @@ pub enum SessionError {
     Unreachable(String, std::io::Error),
     #[error("no answer within {0:?}: the address, the community or the access list is wrong, or the device is off")]
     Timeout(Duration),
+    #[error("nothing listens at this port")]
+    Closed,
     #[error("refused by SNMP v3 security ({0}): check user, protocols and passwords")]
     Denied(String),
     #[error("the answer can't be understood ({0})")]
@@ -73,7 +76,7 @@ impl Session {
         let mut inner = opened.map_err(unreachable)?;
         if matches!(credentials, Credentials::User { .. }) {
             let agreed = timeout(limit, inner.init()).await;
-            agreed.map_err(|_| SessionError::Timeout(limit))?.map_err(|e| understood(e, limit))?;
+            agreed.map_err(|_| SessionError::Timeout(limit))?.map_err(understood)?;
         }
         Ok(Session { inner, timeout: limit })
     }
@@ -125,7 +128,7 @@ impl Session {
             match answer.map_err(|_| SessionError::Timeout(self.timeout))? {
                 Ok(pdu) => return rows(&pdu, repetitions),
                 Err(Error::AuthUpdated) => {}
-                Err(error) => return Err(understood(error, self.timeout)),
+                Err(error) => return Err(understood(error)),
             }
         }
         Err(SessionError::Denied("clocks can't be agreed on".into()))
@@ -153,7 +156,9 @@ fn from_wire(value: &snmp2::Value<'_>) -> Value {
         snmp2::Value::Counter32(number) | snmp2::Value::Unsigned32(number) => {
             Value::Number(i64::from(*number))
         }
-        snmp2::Value::Counter64(number) => i64::try_from(*number).map_or(Value::Other, Value::Number),
+        snmp2::Value::Counter64(number) => {
+            i64::try_from(*number).map_or(Value::Other, Value::Number)
+        }
         snmp2::Value::ObjectIdentifier(oid) => {
             oid.iter().map_or(Value::Other, |parts| Value::Oid(parts.collect()))
         }
@@ -161,10 +166,10 @@ fn from_wire(value: &snmp2::Value<'_>) -> Value {
     }
 }
 
-fn understood(error: Error, limit: Duration) -> SessionError {
+fn understood(error: Error) -> SessionError {
     match error {
         // The kernel tells of a closed port on the next receive.
-        Error::Send | Error::Receive => SessionError::Timeout(limit),
+        Error::Send | Error::Receive => SessionError::Closed,
         Error::AuthFailure(AuthErrorKind::NotAuthenticated) => {
             SessionError::Denied("not authenticated".into())
         }
@@ -175,7 +180,7 @@ fn understood(error: Error, limit: Duration) -> SessionError {
 }
 
 fn security(credentials: &Credentials) -> Security {
-    let Credentials::User { name, auth, auth_password, privacy } = credentials else {
+    let Credentials::User { name, context, auth, auth_password, privacy } = credentials else {
         return Security::new(b"", b"").with_auth(Auth::NoAuthNoPriv);
     };
     let protocol = match auth {
@@ -197,6 +202,7 @@ fn security(credentials: &Credentials) -> Security {
     };
     Security::new(name.as_bytes(), auth_password.as_bytes())
         .with_auth_protocol(protocol)
+        .with_context_name(context)
         .with_auth(level)
 }
 
