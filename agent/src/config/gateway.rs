@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! host = "gateway-rack1"
-//! interval_seconds = 30
+//! interval_seconds = 5
 //!
 //! [[snmp]]
 //! name = "pdu-a"
@@ -168,8 +168,8 @@ impl Secret {
     }
 }
 
-/// PDUs and BMCs change slowly, and slow processors answer for them.
-const INTERVAL_SECONDS: f64 = 30.0;
+/// A window of the analyzer: none of them is without a reading.
+const INTERVAL_SECONDS: f64 = 5.0;
 
 /// What differs from an agent's defaults. The host is none that an agent
 /// would have: outlets filed under a node would be taken for its power.
