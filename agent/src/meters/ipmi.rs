@@ -166,6 +166,7 @@ impl Device for Bmc {
 
 #[cfg(test)]
 mod tests {
+    use super::super::contract;
     use super::*;
     use proptest::prelude::*;
 
@@ -206,6 +207,19 @@ mod tests {
         assert!(watts(&off).unwrap_err().contains("not activated"));
         assert!(watts("DCMI request failed because: Invalid command (c1)").is_err());
         assert!(watts("").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_bmc_keeps_the_promises_of_every_meter() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("ipmitool");
+        std::fs::write(&program, format!("#!/bin/sh\ncat <<'END'\n{PRINTED}END\n")).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
+        for program in [program, folder.path().join("missing")] {
+            let mut bmc = Bmc { program, ..bmc(None, None) };
+            contract::device_holds(&mut bmc).await;
+        }
     }
 
     #[test]
