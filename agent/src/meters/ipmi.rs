@@ -90,15 +90,16 @@ impl Bmc {
         })?;
         let printed = String::from_utf8_lossy(&output.stdout);
         watts(&printed).map_err(|why| {
-            let complaint = String::from_utf8_lossy(&output.stderr);
-            let complaint: String = complaint.trim().chars().take(MAX_ERROR_CHARS).collect();
             let at = self.remote.as_ref().map_or("/dev/ipmi0", |remote| &remote.address);
-            let next = "check address, user and password, and whether the BMC knows DCMI";
-            if complaint.is_empty() {
-                PollError(format!("{at}: {why}; {next}"))
-            } else {
-                PollError(format!("{at}: {complaint}; {next}"))
-            }
+            let complaints = String::from_utf8_lossy(&output.stderr);
+            // The first lines tell of workarounds, the last one of the end.
+            let said = complaints.lines().map(str::trim).rfind(|line| !line.is_empty());
+            let said: String = said
+                .map(|line| format!(" ({PROGRAM}: {line})").chars().take(MAX_ERROR_CHARS).collect())
+                .unwrap_or_default();
+            PollError(format!(
+                "{at}: {why}{said}; check address, user and password, and whether the BMC knows DCMI"
+            ))
         })
     }
 
