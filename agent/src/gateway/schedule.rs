@@ -48,7 +48,9 @@ pub async fn watch(
     let mut last: Option<Instant> = None;
     loop {
         ticks.tick().await;
-        let outcome = match silence.as_ref().filter(|silence| Instant::now() < silence.next) {
+        let left_alone = silence.as_ref().filter(|silence| Instant::now() < silence.next);
+        let asked = left_alone.is_none();
+        let outcome = match left_alone {
             Some(silence) => Err((Instant::now(), PollError(silence.reason.clone()))),
             None => ask(device.as_mut(), plan, &slots, last).await,
         };
@@ -66,7 +68,6 @@ pub async fn watch(
             }
             Err((at, error)) => {
                 let seconds = last.replace(at).map(|last| (at - last).as_secs_f64());
-                let asked = silence.as_ref().is_none_or(|silence| at >= silence.next);
                 if asked {
                     silence =
                         Some(Silence::after(silence, device.as_ref(), &error.0, plan.interval));
