@@ -107,6 +107,24 @@ def test_a_gateways_rows_make_the_node_power_in_every_window_that_they_cover(
     assert world.query(NODES)[-1]["tier"] == "on_die", "one supply alone is not the node"
 
 
+@pytest.mark.parametrize("interval", [4, 5, 8])
+def test_no_window_stays_without_the_reading_of_a_slow_pdu(
+    world: World, clock: Clock, analyzer: Analyzer, interval: int
+) -> None:
+    """As time passes: each row arrives when its interval is over, and the analyzer looks every second."""
+    for second in range(1, 41):
+        world.steady(1, LOAD, first=second)
+        world.add(Kind.METERS, second, meter="rapl", zone="package-0", tier="on_die", energy_joules=40.0)
+        if second % interval == 0:
+            outlet = {"meter": "snmp", "zone": "pdu/outlet-1", "tier": "wall", "power_watts": 200.0}
+            world.add(Kind.METERS, second, **outlet, interval_seconds=float(interval))
+        world.put()
+        clock.second = second + 0.1
+        analyzer.run_once()
+    tiers = [node["tier"] for node in world.query(NODES)]
+    assert tiers[:5] == ["wall"] * 5
+
+
 def test_power_and_energy_of_one_zone_are_not_mixed(world: World, clock: Clock, analyzer: Analyzer) -> None:
     """A PDU's counter is too coarse in one interval and good in the next: its joules are of that one's seconds."""
     world.steady(5, LOAD)
