@@ -96,9 +96,9 @@ def test_a_gateways_rows_make_the_node_power_in_every_window_that_they_cover(
     nodes = world.query(NODES)
     assert [(node["tier"], node["node_joules"]) for node in nodes] == [("wall", pytest.approx(200.0 * 5))] * 2
     assert "pdu-a/outlet-1 + pdu-b/outlet-7" in nodes[0]["power_source"]
-    for zone, watts in (("pdu-a/outlet-1", 110.0), ("pdu-b/outlet-7", None)):
+    for zone, answer in (("pdu-a/outlet-1", 110.0), ("pdu-b/outlet-7", None)):
         world.add(
-            Kind.METERS, 15, meter="snmp", zone=zone, tier="wall", power_watts=watts, interval_seconds=5.0,
+            Kind.METERS, 15, meter="snmp", zone=zone, tier="wall", power_watts=answer, interval_seconds=5.0,
             reason="no answer", batch_id=zone + "-2",
         )  # fmt: skip
     world.put()
