@@ -71,7 +71,8 @@ pub async fn run(config: Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-async fn sink(config: &Config) -> Result<Sink, ConfigError> {
+/// Where batches go, by the settings.
+pub async fn sink(config: &Config) -> Result<Sink, ConfigError> {
     let usable = |setting: &str, path: &std::path::Path, error: std::io::Error| {
         let problem = format!("{}: {error}", path.display());
         ConfigError::new(setting, &problem, "give a directory that the agent may write to")

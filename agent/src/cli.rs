@@ -26,6 +26,14 @@ pub enum Command {
     },
     /// Sample for some seconds and say what ran, function by function.
     Profile(ProfileOptions),
+    /// Ask PDUs and BMCs for many nodes, until stopped.
+    Meters {
+        /// TOML file with the devices; its other keys are those of `run`.
+        #[arg(long, env = "EO_GATEWAY_CONFIG")]
+        config: PathBuf,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
     /// Say what this node offers, what is missing and why.
     Check {
         /// TOML file as for `run`.

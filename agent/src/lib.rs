@@ -1,7 +1,7 @@
 //! eo-agent: what a node does, and what it costs in energy.
 //!
 //! `scan` reads processes, `meters` read power, `profiler` samples stacks,
-//! `inventory` says what exists. `agent` joins them once per interval into
+//! `inventory` says what exists, `gateway` asks PDUs and BMCs for many nodes. `agent` joins them once per interval into
 //! rows, `wire` encodes the rows, `publish` brings them to the bus. Nothing
 //! here interprets a figure: that is the analyzer's work.
 
@@ -12,6 +12,7 @@ mod checksum;
 mod cli;
 mod config;
 mod export;
+mod gateway;
 mod inventory;
 mod language;
 mod meters;
@@ -27,6 +28,7 @@ mod scan;
 mod wire;
 mod workload_key;
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Check { config, options, output } => {
             resolve(config, *options).map(|config| check::print(&config, output))
         }
+        Command::Meters { config, options } => gateway::start(&config, *options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,9 +66,18 @@ fn resolve(file: Option<PathBuf>, flags: Options) -> Result<Config, ConfigError>
 
 /// One thread does everything but profiling: a second core is for others.
 fn run(config: Config) -> Result<(), ConfigError> {
+    let level = config.log_level;
+    run_until_stopped(level, agent::run(config))
+}
+
+/// Logging and the runtime, around what a command does.
+fn run_until_stopped(
+    level: tracing::Level,
+    work: impl Future<Output = Result<(), ConfigError>>,
+) -> Result<(), ConfigError> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_max_level(config.log_level)
+        .with_max_level(level)
         .with_target(false)
         .with_ansi(false)
         .init();
@@ -77,5 +89,5 @@ fn run(config: Config) -> Result<(), ConfigError> {
                 "check the limits of open files and threads",
             )
         })?;
-    runtime.block_on(agent::run(config))
+    runtime.block_on(work)
 }

@@ -3,11 +3,20 @@
 /// More than any one zone draws. A step back that would mean more power than
 /// this was a reset, not a wrap.
 const MAX_PLAUSIBLE_WATTS: f64 = 1000.0;
+const MICROJOULE: f64 = 1e-6;
 
-/// A counter in microjoules and its last value.
-#[derive(Debug, Clone, Default)]
+/// A counter and its last value; of microjoules in one chip by default.
+#[derive(Debug, Clone)]
 pub struct Counter {
     last: Option<u64>,
+    joules_per_step: f64,
+    max_watts: f64,
+}
+
+impl Default for Counter {
+    fn default() -> Counter {
+        Counter::stepping(MICROJOULE, MAX_PLAUSIBLE_WATTS)
+    }
 }
 
 /// Why the energy of an interval is not known.
@@ -24,32 +33,38 @@ pub enum Unknown {
 }
 
 impl Counter {
+    /// A counter of something else: a PDU's counts watt-hours, or tenths of a
+    /// kilowatt-hour, and sees a whole rack.
+    pub fn stepping(joules_per_step: f64, max_watts: f64) -> Counter {
+        Counter { last: None, joules_per_step, max_watts }
+    }
+
     /// Joules since the last value. `range` is the largest value the counter takes.
     pub fn advance(&mut self, now: u64, range: Option<u64>, seconds: f64) -> Result<f64, Unknown> {
         let last = self.last.replace(now).ok_or(Unknown::First)?;
         let range = range.filter(|range| *range > 0);
-        if range.is_some_and(|range| joules(range) < seconds * MAX_PLAUSIBLE_WATTS) {
+        if range.is_some_and(|range| self.joules(range) < seconds * self.max_watts) {
             return Err(Unknown::Gap);
         }
         if now >= last {
-            return Ok(joules(now - last));
+            return Ok(self.joules(now - last));
         }
         let range = range.ok_or(Unknown::NoRange)?;
         let wrapped = range.checked_sub(last).ok_or(Unknown::Reset)?.saturating_add(now);
-        if joules(wrapped) > seconds * MAX_PLAUSIBLE_WATTS {
+        if self.joules(wrapped) > seconds * self.max_watts {
             return Err(Unknown::Reset);
         }
-        Ok(joules(wrapped))
+        Ok(self.joules(wrapped))
+    }
+
+    fn joules(&self, steps: u64) -> f64 {
+        steps as f64 * self.joules_per_step
     }
 
     /// After a failed reading the next difference would span two intervals.
     pub fn forget(&mut self) {
         self.last = None;
     }
-}
-
-fn joules(microjoules: u64) -> f64 {
-    microjoules as f64 / 1e6
 }
 
 #[cfg(test)]
@@ -60,7 +75,7 @@ mod tests {
     const RANGE: Option<u64> = Some(262_143_328_850);
 
     fn after(last: u64) -> Counter {
-        Counter { last: Some(last) }
+        Counter { last: Some(last), ..Default::default() }
     }
 
     #[test]
@@ -74,6 +89,14 @@ mod tests {
         assert_eq!(after(5_000_000).advance(1_000_000, Some(0), 2.0), Err(Unknown::NoRange));
         assert_eq!(after(300_000_000_000).advance(1, RANGE, 2.0), Err(Unknown::Reset));
         assert_eq!(after(1).advance(2, RANGE, 3600.0), Err(Unknown::Gap));
+    }
+
+    #[test]
+    fn a_counter_of_coarser_steps_keeps_its_unit() {
+        let mut counter = Counter::stepping(360_000.0, 100_000.0);
+        assert_eq!(counter.advance(19_516, Some(u32::MAX.into()), 30.0), Err(Unknown::First));
+        assert_eq!(counter.advance(19_517, Some(u32::MAX.into()), 30.0), Ok(360_000.0));
+        assert_eq!(counter.advance(0, Some(u32::MAX.into()), 30.0), Err(Unknown::Reset));
     }
 
     proptest! {

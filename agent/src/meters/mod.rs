@@ -10,9 +10,11 @@
 pub mod contract;
 mod counter;
 pub mod hwmon;
+pub mod ipmi;
 pub mod kernel;
 pub mod none;
 pub mod rapl;
+pub mod snmp;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use crate::wire::MeterRow;
 pub enum Tier {
     OnDie,
     Bmc,
+    Wall,
 }
 
 impl Tier {
@@ -32,6 +35,7 @@ impl Tier {
         match self {
             Tier::OnDie => "on_die",
             Tier::Bmc => "bmc",
+            Tier::Wall => "wall",
         }
     }
 }
