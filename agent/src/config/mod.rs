@@ -5,6 +5,7 @@
 //! wrong and what to do. Secrets are read from files when they are needed and
 //! are never part of these values.
 
+pub mod endpoint;
 pub mod gateway;
 mod nats;
 

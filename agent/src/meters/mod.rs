@@ -9,11 +9,15 @@
 #[cfg(test)]
 pub mod contract;
 mod counter;
+pub mod http;
 pub mod hwmon;
 pub mod ipmi;
 pub mod kernel;
 pub mod none;
+pub mod prometheus;
 pub mod rapl;
+pub mod redfish;
+pub mod replay;
 pub mod snmp;
 
 use std::path::Path;
