@@ -14,6 +14,7 @@ pub mod hwmon;
 pub mod ipmi;
 pub mod kernel;
 pub mod none;
+pub mod nvml;
 pub mod prometheus;
 pub mod rapl;
 pub mod redfish;
@@ -82,6 +83,7 @@ pub fn detect(proc: &Proc, sysfs: &Path, ticks_per_second: f64) -> Vec<Box<dyn M
     }
     meters.push(Box::new(rapl));
     meters.push(Box::new(hwmon));
+    meters.push(Box::new(nvml::Nvml::detect()));
     meters
 }
 
@@ -110,13 +112,14 @@ pub fn node_power(rows: &[MeterRow]) -> Option<(f64, Tier)> {
 
 /// Power of all GPUs that tell it; None where none does.
 pub fn gpu_power(rows: &[MeterRow]) -> Option<f64> {
-    let gpus = rows.iter().filter(|row| hwmon::is_gpu(&row.zone));
+    let gpus = rows.iter().filter(|row| hwmon::is_gpu(&row.zone) || nvml::is_gpu(row));
     gpus.filter_map(|row| row.power_watts).reduce(|a, b| a + b)
 }
 
 /// The hottest CPU package.
 pub fn cpu_temperature(rows: &[MeterRow]) -> Option<f64> {
-    rows.iter().filter_map(|row| row.temp_c).reduce(f64::max)
+    let of_cpu = rows.iter().filter(|row| !nvml::is_gpu(row));
+    of_cpu.filter_map(|row| row.temp_c).reduce(f64::max)
 }
 
 /// `dram` of `package-1/dram`.
