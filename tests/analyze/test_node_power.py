@@ -29,6 +29,16 @@ def test_a_meter_that_fails_leaves_the_word_to_the_next() -> None:
     assert measured_power(readings) == (40.0, Tier.ON_DIE, "rapl: package-0")
 
 
+def test_two_supplies_are_summed_and_one_silent_pdu_makes_the_sum_unknown() -> None:
+    package = reading("rapl", "package-0", Tier.ON_DIE, 40.0)
+    both = [reading("snmp", f"pdu-{pdu}/outlet-1", Tier.WALL, 100.0) for pdu in "ab"]
+    found = measured_power([*both, package])
+    assert found is not None
+    assert found[:2] == (200.0, Tier.WALL)
+    silent = reading("snmp", "pdu-b/outlet-1", Tier.WALL, None)
+    assert measured_power([both[0], silent, package]) == (40.0, Tier.ON_DIE, "rapl: package-0")
+
+
 @pytest.mark.parametrize(
     ("zones", "watts"),
     [

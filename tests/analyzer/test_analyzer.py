@@ -72,6 +72,72 @@ def test_the_best_meter_wins_and_no_zone_is_counted_twice(world: World, clock: C
     assert (node["tier"], node["node_joules"]) == ("wall", pytest.approx(230.0 * 5))
 
 
+def test_a_gateways_rows_make_the_node_power_in_every_window_that_they_cover(
+    world: World, clock: Clock, analyzer: Analyzer
+) -> None:
+    """Two supplies on two PDUs, asked every ten seconds, in batches of their own; windows are of five seconds."""
+    world.steady(15, LOAD)
+    for second in range(1, 16):
+        world.add(Kind.METERS, second, meter="rapl", zone="package-0", tier="on_die", energy_joules=40.0)
+    for zone, watts in (("pdu-a/outlet-1", 110.0), ("pdu-b/outlet-7", 90.0)):
+        world.add(
+            Kind.METERS,
+            10,
+            meter="snmp",
+            zone=zone,
+            tier="wall",
+            power_watts=watts,
+            interval_seconds=10.0,
+            batch_id=zone,
+        )
+    world.put()
+    clock.second = 13
+    analyzer.run_once()
+    nodes = world.query(NODES)
+    assert [(node["tier"], node["node_joules"]) for node in nodes] == [("wall", pytest.approx(200.0 * 5))] * 2
+    assert "pdu-a/outlet-1 + pdu-b/outlet-7" in nodes[0]["power_source"]
+    for zone, watts in (("pdu-a/outlet-1", 110.0), ("pdu-b/outlet-7", None)):
+        world.add(
+            Kind.METERS, 15, meter="snmp", zone=zone, tier="wall", power_watts=watts, interval_seconds=5.0,
+            reason="no answer", batch_id=zone + "-2",
+        )  # fmt: skip
+    world.put()
+    clock.second = 18
+    analyzer.run_once()
+    assert world.query(NODES)[-1]["tier"] == "on_die", "one supply alone is not the node"
+
+
+@pytest.mark.parametrize("interval", [4, 5, 8])
+def test_no_window_stays_without_the_reading_of_a_slow_pdu(
+    world: World, clock: Clock, analyzer: Analyzer, interval: int
+) -> None:
+    """As time passes: each row arrives when its interval is over, and the analyzer looks every second."""
+    for second in range(1, 41):
+        world.steady(1, LOAD, first=second)
+        world.add(Kind.METERS, second, meter="rapl", zone="package-0", tier="on_die", energy_joules=40.0)
+        if second % interval == 0:
+            outlet = {"meter": "snmp", "zone": "pdu/outlet-1", "tier": "wall", "power_watts": 200.0}
+            world.add(Kind.METERS, second, **outlet, interval_seconds=float(interval))
+        world.put()
+        clock.second = second + 0.1
+        analyzer.run_once()
+    tiers = [node["tier"] for node in world.query(NODES)]
+    assert tiers[:5] == ["wall"] * 5
+
+
+def test_power_and_energy_of_one_zone_are_not_mixed(world: World, clock: Clock, analyzer: Analyzer) -> None:
+    """A PDU's counter is too coarse in one interval and good in the next: its joules are of that one's seconds."""
+    world.steady(5, LOAD)
+    outlet = {"meter": "snmp", "zone": "pdu/outlet-1", "tier": "wall", "power_watts": 500.0}
+    world.add(Kind.METERS, 2, **outlet, interval_seconds=2.0)
+    world.add(Kind.METERS, 4, **outlet, interval_seconds=2.0, energy_joules=1000.0)
+    world.put()
+    clock.second = 8
+    analyzer.run_once()
+    (node,) = world.query(NODES)
+    assert node["node_joules"] == pytest.approx(500.0 * 5)
+
+
 def test_idle_is_the_power_at_rest_once_the_meter_has_shown_it(world: World, clock: Clock, analyzer: Analyzer) -> None:
     for second in range(1, 306):
         at_rest = second <= 300

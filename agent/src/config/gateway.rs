@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! host = "gateway-rack1"
-//! interval_seconds = 30
+//! interval_seconds = 5
 //!
 //! [[snmp]]
 //! name = "pdu-a"
@@ -172,8 +172,8 @@ impl Secret {
     }
 }
 
-/// PDUs and BMCs change slowly, and slow processors answer for them.
-const INTERVAL_SECONDS: f64 = 30.0;
+/// A window of the analyzer: none of them is without a reading.
+const INTERVAL_SECONDS: f64 = 5.0;
 
 /// What differs from an agent's defaults. The host is none that an agent
 /// would have: outlets filed under a node would be taken for its power.
@@ -261,5 +261,65 @@ impl Devices {
             return Err(ConfigError::new("outlets", "a host is empty", "name the node"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+host = "gateway-1"
+[[snmp]]
+name = "pdu-a"
+address = "192.0.2.1"
+community_file = "COMMUNITY"
+outlets = { "1" = "node-a" }
+[[ipmi]]
+name = "bmc-a"
+host = "node-a"
+address = "192.0.2.2"
+password_env = "EO_TEST_GATEWAY_PASSWORD"
+"#;
+
+    #[test]
+    fn secrets_are_read_from_their_place_and_are_in_no_debug_output() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "s3cret-community\n").unwrap();
+        std::env::set_var("EO_TEST_GATEWAY_PASSWORD", "s3cret-password");
+        let text = FILE.replace("COMMUNITY", &file.path().display().to_string());
+        let (options, devices) = from_toml(&text, "gateway.toml").unwrap();
+        let snmp = &devices.snmp[0];
+        let community =
+            Secret::named("community", snmp.community_file.as_ref(), None).unwrap().unwrap();
+        let password = Secret::named("password", None, devices.ipmi[0].password_env.as_ref())
+            .unwrap()
+            .unwrap();
+        assert_eq!(community.read("community").unwrap(), "s3cret-community");
+        assert_eq!(password.read("password").unwrap(), "s3cret-password");
+        let shown = format!("{options:?} {devices:?} {community:?} {password:?}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+
+    #[test]
+    fn a_secret_that_can_not_be_read_is_named_by_its_key() {
+        let missing = Secret::File("/none/x".into()).read("community").unwrap_err().to_string();
+        assert!(missing.contains("community_file") && missing.contains("/none/x"), "{missing}");
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        let error = Secret::File(empty.path().into()).read("community").unwrap_err().to_string();
+        assert!(error.contains("empty"), "{error}");
+        let file = PathBuf::from("a");
+        let both = Secret::named("community", Some(&file), Some(&"B".to_owned())).unwrap_err();
+        assert!(both.to_string().contains("community_env"), "{both}");
+    }
+
+    #[test]
+    fn nodes_and_unknown_keys_are_seen() {
+        let (options, devices) = from_toml(FILE, "gateway.toml").unwrap();
+        assert_eq!(options.host.as_deref(), Some("gateway-1"));
+        assert_eq!(devices.hosts().collect::<Vec<_>>(), ["node-a", "node-a"]);
+        let wrong = FILE.replace("outlets", "outlet");
+        let error = from_toml(&wrong, "gateway.toml").unwrap_err().to_string();
+        assert!(error.contains("gateway.toml, line 7") && error.contains("outlet"), "{error}");
     }
 }

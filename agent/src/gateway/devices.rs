@@ -23,12 +23,15 @@ const SNMP_PORT: u16 = 161;
 /// RFC 3414: shorter passwords are refused by agents.
 const MIN_V3_PASSWORD: usize = 8;
 
+/// A device and when to ask it.
+pub type Planned = (Box<dyn Device>, Plan);
+
 /// Every device of the file, with when to ask it.
 pub fn build(
     devices: &Devices,
     default_interval_seconds: f64,
-) -> Result<Vec<(Box<dyn Device>, Plan)>, ConfigError> {
-    let mut built: Vec<(Box<dyn Device>, Plan)> = Vec::new();
+) -> Result<Vec<Planned>, ConfigError> {
+    let mut built: Vec<Planned> = Vec::new();
     for options in &devices.snmp {
         let at = |key: &str| format!("snmp {:?}: {key}", options.name);
         let plan = plan(&at, options.interval_seconds, default_interval_seconds)?;

@@ -48,7 +48,9 @@ pub async fn watch(
     let mut last: Option<Instant> = None;
     loop {
         ticks.tick().await;
-        let outcome = match silence.as_ref().filter(|silence| Instant::now() < silence.next) {
+        let left_alone = silence.as_ref().filter(|silence| Instant::now() < silence.next);
+        let asked = left_alone.is_none();
+        let outcome = match left_alone {
             Some(silence) => Err((Instant::now(), PollError(silence.reason.clone()))),
             None => ask(device.as_mut(), plan, &slots, last).await,
         };
@@ -66,7 +68,6 @@ pub async fn watch(
             }
             Err((at, error)) => {
                 let seconds = last.replace(at).map(|last| (at - last).as_secs_f64());
-                let asked = silence.as_ref().is_none_or(|silence| at >= silence.next);
                 if asked {
                     silence =
                         Some(Silence::after(silence, device.as_ref(), &error.0, plan.interval));
@@ -128,5 +129,135 @@ impl Silence {
         let limit = doubled.min(MAX_BACKOFF.max(interval));
         let next = Instant::now() + limit.mul_f64(0.5 + fastrand::f64() / 2.0);
         Silence { reason: reason.to_owned(), failures, next }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::gateway::Poll;
+    use crate::wire::MeterRow;
+
+    /// Answers after `takes`, but for the polls `fails` names; counts who is being asked.
+    struct Plug {
+        polls: usize,
+        fails: std::ops::Range<usize>,
+        takes: Duration,
+        asked: Arc<[AtomicUsize; 2]>,
+    }
+
+    fn row(seconds: f64, watts: Option<f64>, reason: Option<&str>) -> Reading {
+        let row = MeterRow {
+            interval_seconds: seconds,
+            power_watts: watts,
+            reason: reason.map(Into::into),
+            ..Default::default()
+        };
+        Reading { host: None, row }
+    }
+
+    impl Device for Plug {
+        fn name(&self) -> &str {
+            "plug"
+        }
+
+        fn meter(&self) -> &'static str {
+            "snmp"
+        }
+
+        fn poll(&mut self, interval: Option<f64>) -> Poll<'_> {
+            Box::pin(async move {
+                self.polls += 1;
+                let now = self.asked[0].fetch_add(1, Ordering::SeqCst) + 1;
+                self.asked[1].fetch_max(now, Ordering::SeqCst);
+                tokio::time::sleep(self.takes).await;
+                self.asked[0].fetch_sub(1, Ordering::SeqCst);
+                if self.fails.contains(&self.polls) {
+                    return Err(PollError("no answer".into()));
+                }
+                Ok(interval.map(|seconds| row(seconds, Some(7.0), None)).into_iter().collect())
+            })
+        }
+
+        fn silent(&mut self, interval: f64, reason: &str) -> Vec<Reading> {
+            vec![row(interval, None, Some(reason))]
+        }
+    }
+
+    #[derive(Clone)]
+    struct Out(mpsc::UnboundedSender<Reading>);
+
+    impl Outbox for Out {
+        async fn send(&self, readings: Vec<Reading>) {
+            readings.into_iter().for_each(|reading| self.0.send(reading).unwrap());
+        }
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn plug(fails: std::ops::Range<usize>, takes: Duration) -> Plug {
+        Plug { polls: 0, fails, takes, asked: Arc::default() }
+    }
+
+    /// Rows of one device over so many seconds of a clock that doesn't wait.
+    async fn rows(device: Plug, plan: Plan, seconds: u64) -> Vec<MeterRow> {
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let slots = Arc::new(Semaphore::new(1));
+        let watching = watch(Box::new(device), plan, slots, Out(sender));
+        let _ = tokio::time::timeout(Duration::from_secs(seconds), watching).await;
+        let mut rows = Vec::new();
+        while let Ok(reading) = receiver.try_recv() {
+            rows.push(reading.row);
+        }
+        rows
+    }
+
+    const EVERY_SECOND: Plan = Plan { interval: SECOND, timeout: SECOND };
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_poll_makes_no_row_and_each_later_one_covers_its_interval() {
+        let rows = rows(plug(0..0, Duration::ZERO), EVERY_SECOND, 60).await;
+        assert!((57..=59).contains(&rows.len()), "{}", rows.len());
+        assert!(rows.iter().all(|row| (row.interval_seconds - 1.0).abs() < 0.01));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dead_device_is_asked_ever_less_often_and_its_rows_still_come() {
+        let rows = rows(plug(4..9, Duration::ZERO), EVERY_SECOND, 120).await;
+        let silent: Vec<_> = rows.iter().filter(|row| row.power_watts.is_none()).collect();
+        assert!(silent.len() > 10, "5 failures with growing pauses: {}", silent.len());
+        assert!(silent.iter().all(|row| row.reason.as_deref() == Some("no answer")));
+        let covered: f64 = rows.iter().map(|row| row.interval_seconds).sum();
+        assert!((115.0..=120.0).contains(&covered), "no second is left out: {covered}");
+        assert_eq!(rows.last().unwrap().power_watts, Some(7.0), "it is found again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_never_ends_is_dropped() {
+        let plan = Plan { interval: SECOND, timeout: SECOND / 2 };
+        let rows = rows(plug(0..0, Duration::from_secs(1000)), plan, 30).await;
+        assert!(rows.len() > 20);
+        assert!(rows.iter().all(|row| row.reason.as_deref().unwrap().contains("not complete")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_many_devices_are_asked_at_once() {
+        let asked: Arc<[AtomicUsize; 2]> = Arc::default();
+        let slots = Arc::new(Semaphore::new(3));
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let device = Plug { asked: asked.clone(), ..plug(0..0, SECOND / 10) };
+            let (slots, out) = (slots.clone(), Out(sender.clone()));
+            tasks.spawn(watch(Box::new(device), EVERY_SECOND, slots, out));
+        }
+        tokio::time::sleep(SECOND * 20).await;
+        tasks.shutdown().await;
+        assert_eq!(asked[1].load(Ordering::SeqCst), 3);
+        assert!(receiver.try_recv().is_ok());
     }
 }

@@ -5,33 +5,61 @@ use std::fs;
 use std::path::Path;
 
 use super::{Finding, Meter};
+use crate::gateway::{Device, Reading};
+use crate::wire::MeterRow;
 
 /// Fails when the meter breaks a promise of the trait.
 pub fn holds(meter: &mut dyn Meter) {
     assert!(meter.read(None).is_empty(), "{}: no rows without an interval", meter.name());
     for _ in 0..2 {
-        let rows = meter.read(Some(2.0));
-        let zones: HashSet<_> = rows.iter().map(|row| row.zone.clone()).collect();
-        assert_eq!(zones.len(), rows.len(), "{}: zones are unique", meter.name());
-        for row in &rows {
-            assert_eq!(&*row.meter, meter.name());
-            assert!(!row.zone.is_empty());
-            assert_eq!(row.interval_seconds, 2.0);
-            let known = [row.energy_joules, row.power_watts, row.temp_c, row.busy_cpu_seconds];
-            assert!(
-                known.iter().any(Option::is_some) || row.reason.is_some(),
-                "unknown needs a reason: {row:?}"
-            );
-            assert!(row.power_watts.is_none() || row.tier.is_some(), "power needs a tier: {row:?}");
-            for value in
-                [row.energy_joules, row.power_watts, row.busy_cpu_seconds].into_iter().flatten()
-            {
-                assert!(value >= 0.0 && value.is_finite(), "{row:?}");
-            }
-        }
+        rows_hold(meter.name(), &meter.read(Some(2.0)), 2.0);
     }
     let (Finding::Found(text) | Finding::Missing(text)) = meter.finding();
     assert!(!text.is_empty(), "{}: a finding is words", meter.name());
+}
+
+/// The same promises of a gateway's device: of its answers and of its silence.
+pub async fn device_holds(device: &mut dyn Device) {
+    let meter = device.meter();
+    let polled = |readings: Vec<Reading>| readings.into_iter().map(|r| r.row).collect::<Vec<_>>();
+    if let Ok(readings) = device.poll(None).await {
+        assert!(readings.is_empty(), "{meter}: no rows without an interval");
+    }
+    for _ in 0..2 {
+        if let Ok(readings) = device.poll(Some(2.0)).await {
+            assert!(!readings.is_empty(), "{meter}: an answer has rows");
+            rows_hold(meter, &polled(readings), 2.0);
+        }
+    }
+    let silent = polled(device.silent(2.0, "no answer"));
+    assert!(!silent.is_empty(), "{meter}: silence is told");
+    rows_hold(meter, &silent, 2.0);
+    for row in &silent {
+        assert_eq!((row.power_watts, row.energy_joules), (None, None), "silence has no figure");
+        assert_eq!(row.reason.as_deref(), Some("no answer"));
+        assert!(row.zone.starts_with(device.name()), "the zone names the device: {row:?}");
+    }
+}
+
+fn rows_hold(meter: &str, rows: &[MeterRow], seconds: f64) {
+    let zones: HashSet<_> = rows.iter().map(|row| row.zone.clone()).collect();
+    assert_eq!(zones.len(), rows.len(), "{meter}: zones are unique");
+    for row in rows {
+        assert_eq!(&*row.meter, meter);
+        assert!(!row.zone.is_empty());
+        assert_eq!(row.interval_seconds, seconds);
+        let known = [row.energy_joules, row.power_watts, row.temp_c, row.busy_cpu_seconds];
+        assert!(
+            known.iter().any(Option::is_some) || row.reason.is_some(),
+            "unknown needs a reason: {row:?}"
+        );
+        assert!(row.power_watts.is_none() || row.tier.is_some(), "power needs a tier: {row:?}");
+        for value in
+            [row.energy_joules, row.power_watts, row.busy_cpu_seconds].into_iter().flatten()
+        {
+            assert!(value >= 0.0 && value.is_finite(), "{row:?}");
+        }
+    }
 }
 
 /// node_exporter's captured /sys, unpacked. None (with a word why) where the

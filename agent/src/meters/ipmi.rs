@@ -90,15 +90,16 @@ impl Bmc {
         })?;
         let printed = String::from_utf8_lossy(&output.stdout);
         watts(&printed).map_err(|why| {
-            let complaint = String::from_utf8_lossy(&output.stderr);
-            let complaint: String = complaint.trim().chars().take(MAX_ERROR_CHARS).collect();
             let at = self.remote.as_ref().map_or("/dev/ipmi0", |remote| &remote.address);
-            let next = "check address, user and password, and whether the BMC knows DCMI";
-            if complaint.is_empty() {
-                PollError(format!("{at}: {why}; {next}"))
-            } else {
-                PollError(format!("{at}: {complaint}; {next}"))
-            }
+            let complaints = String::from_utf8_lossy(&output.stderr);
+            // The first lines tell of workarounds, the last one of the end.
+            let said = complaints.lines().map(str::trim).rfind(|line| !line.is_empty());
+            let said: String = said
+                .map(|line| format!(" ({PROGRAM}: {line})").chars().take(MAX_ERROR_CHARS).collect())
+                .unwrap_or_default();
+            PollError(format!(
+                "{at}: {why}{said}; check address, user and password, and whether the BMC knows DCMI"
+            ))
         })
     }
 
@@ -166,6 +167,7 @@ impl Device for Bmc {
 
 #[cfg(test)]
 mod tests {
+    use super::super::contract;
     use super::*;
     use proptest::prelude::*;
 
@@ -206,6 +208,19 @@ mod tests {
         assert!(watts(&off).unwrap_err().contains("not activated"));
         assert!(watts("DCMI request failed because: Invalid command (c1)").is_err());
         assert!(watts("").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_bmc_keeps_the_promises_of_every_meter() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("ipmitool");
+        std::fs::write(&program, format!("#!/bin/sh\ncat <<'END'\n{PRINTED}END\n")).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
+        for program in [program, folder.path().join("missing")] {
+            let mut bmc = Bmc { program, ..bmc(None, None) };
+            contract::device_holds(&mut bmc).await;
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 A node's meters answer by zone. Zones that contain each other must not be added up: `psys` or `node` is the whole
 machine; else RAPL packages and DRAM are summed (`core` and `uncore` lie inside a package and are left out). Energy
 counters beat gauges. Among tiers the best wins: wall, bmc, on_die. At tier on_die the CPU's meter and the
-accelerators' (NVML) see different silicon and are summed; at the other tiers one meter sees the whole node.
+accelerators' (NVML) see different silicon and are summed; at the other tiers one meter sees the whole node. At the
+wall a node with two supplies hangs on two outlets, perhaps of two PDUs: they are summed, and while one of them is
+silent the sum is unknown, not half.
 
 With a meter, idle is the lowest power that the same meter has shown (`at_rest`), corrected for the little work
 there was even then; before there is such a history it is the model's share. `analyze/attribution.py` splits the rest.
@@ -65,9 +67,14 @@ class NodePower:
 def measured_power(readings: Iterable[ZoneReading]) -> tuple[float, Tier, str] | None:
     """Watts, tier and source of the best meter that has an answer; None without one."""
     by_meter: dict[tuple[Tier, str], dict[str, float]] = defaultdict(dict)
+    partial = set()
     for reading in readings:
         if reading.watts is not None:
             by_meter[reading.tier, reading.meter][reading.zone] = reading.watts
+        elif reading.tier is Tier.WALL:
+            partial.add((reading.tier, reading.meter))
+    for source_of_part in partial:
+        by_meter.pop(source_of_part, None)
     answers = [(tier, meter, *_meter_watts(zones)) for (tier, meter), zones in by_meter.items() if zones]
     answers = [answer for answer in answers if answer[3]]
     if not answers:

@@ -168,3 +168,51 @@ impl Device for Pdu {
         self.rows.silent(interval, reason)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meters::contract;
+
+    /// What a real agent answers is tried in tests/agent; this one answers nonsense.
+    #[tokio::test]
+    async fn a_pdu_that_talks_nonsense_keeps_the_promises_of_every_meter() {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap().to_string();
+        let nonsense = tokio::spawn(async move {
+            let mut request = [0; 2048];
+            for turn in 0usize.. {
+                let Ok((size, peer)) = socket.recv_from(&mut request).await else { return };
+                // The request itself, a cut one, bytes of chance.
+                let answer = match turn % 3 {
+                    0 => request[..size].to_vec(),
+                    1 => request[..size / 2].to_vec(),
+                    _ => (0..size).map(|_| fastrand::u8(..)).collect(),
+                };
+                let _ = socket.send_to(&answer, peer).await;
+            }
+        });
+        let user = |privacy| Credentials::User {
+            name: "eo".into(),
+            context: String::new(),
+            auth: crate::config::gateway::AuthProtocol::Sha256,
+            auth_password: "auth-s3cret".into(),
+            privacy,
+        };
+        let privacy = (crate::config::gateway::PrivProtocol::Aes128, "priv-s3cret".to_owned());
+        for credentials in
+            [Credentials::Community("public".into()), user(None), user(Some(privacy))]
+        {
+            let outlets = HashMap::from([("1".parse().unwrap(), "node-a".into())]);
+            let limit = Duration::from_millis(200);
+            let mut pdu = Pdu::new("p", &address, credentials, limit, outlets);
+            for _ in 0..20 {
+                let error = pdu.poll(Some(2.0)).await.unwrap_err().to_string();
+                assert!(error.starts_with(&address), "{error}");
+                assert!(!error.contains("s3cret") && !error.contains("public"), "{error}");
+            }
+            contract::device_holds(&mut pdu).await;
+        }
+        nonsense.abort();
+    }
+}
