@@ -173,3 +173,27 @@ fn roots(
     }
     Ok(RootCerts::new_with_certs(&certificates))
 }
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
+    /// A client of a server that gives `body` to whatever is asked.
+    pub fn client_of(body: &'static str) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut lines = BufReader::new(&stream).lines();
+                while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+                let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length:";
+                let _ = write!(&stream, "{head} {}\r\n\r\n{body}", body.len());
+            }
+        });
+        let endpoint =
+            Endpoint { url: &url, user: None, password: None, ca_file: None, insecure: false };
+        Client::new(endpoint, &|key: &str| key.to_owned()).unwrap()
+    }
+}

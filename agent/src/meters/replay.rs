@@ -225,6 +225,12 @@ mod tests {
         assert_eq!(again.step(Some(2.0)).unwrap()[0].row.power_watts, Some(100.0));
     }
 
+    #[tokio::test]
+    async fn the_contract_holds() {
+        let text = "timestamp,zone,joules\n1,a,100\n1,b,50\n2,a,\n";
+        super::super::contract::device_holds(&mut replay(text, true)).await;
+    }
+
     #[test]
     fn a_line_of_ptdaemon_gives_the_total() {
         let line = "Time,07-24-2024 07:29:14.188,Watts,2407.700000,Volts,239.15,Ch1,Watts,804.9\n";

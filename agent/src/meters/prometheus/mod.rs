@@ -198,4 +198,14 @@ mod tests {
             ]
         );
     }
+
+    #[tokio::test]
+    async fn the_contract_holds() {
+        for body in ["node_rapl_package_joules_total{index=\"0\"} 5\n", "up 1\n", "{{{"] {
+            let client = super::super::http::tests::client_of(body);
+            let options = toml::from_str("name = 'a'\nhost = 'b'\nurl = 'http://c'").unwrap();
+            let mut device = Prometheus::new(&options, client);
+            super::super::contract::device_holds(&mut device).await;
+        }
+    }
 }

@@ -171,3 +171,25 @@ fn document(client: &Client, path: &str) -> Result<Option<Value>, PollError> {
     let wrong = |error| PollError(format!("{path}: not JSON: {error}"));
     serde_json::from_slice(&body).map(Some).map_err(wrong)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Collection, chassis and metrics in one: every path gets the same document.
+    const ALL_IN_ONE: &str = r#"{"Members": [{"@odata.id": "/redfish/v1/Chassis/1"}],
+        "EnvironmentMetrics": {"@odata.id": "/redfish/v1/Chassis/1/EnvironmentMetrics"},
+        "PowerWatts": {"Reading": 200}}"#;
+
+    #[tokio::test]
+    async fn the_contract_holds() {
+        for (body, power) in [(ALL_IN_ONE, Some(200.0)), ("{}", None), ("<html>", None)] {
+            let client = super::super::http::tests::client_of(body);
+            let options = toml::from_str("name = 'a'\nhost = 'b'\nurl = 'http://c'").unwrap();
+            let mut device = Redfish::new(&options, client);
+            let readings = device.poll(Some(2.0)).await;
+            assert_eq!(readings.ok().and_then(|rows| rows[0].row.power_watts), power);
+            super::super::contract::device_holds(&mut device).await;
+        }
+    }
+}
