@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::endpoint::{PrometheusOptions, RedfishOptions, ReplayOptions};
 use super::{ConfigError, Options};
 
 /// Devices that one gateway may ask; more would not be asked in time.
@@ -39,10 +40,13 @@ const MAX_SECRET_BYTES: u64 = 4096;
 pub struct Devices {
     pub snmp: Vec<SnmpOptions>,
     pub ipmi: Vec<IpmiOptions>,
+    pub redfish: Vec<RedfishOptions>,
+    pub prometheus: Vec<PrometheusOptions>,
+    pub replay: Vec<ReplayOptions>,
 }
 
 /// Keys of the file that are devices; all others are the agent's options.
-const DEVICE_KEYS: [&str; 2] = ["snmp", "ipmi"];
+const DEVICE_KEYS: [&str; 5] = ["snmp", "ipmi", "redfish", "prometheus", "replay"];
 
 /// One PDU.
 #[derive(Debug, Clone, Deserialize)]
@@ -210,12 +214,20 @@ impl Devices {
     fn names(&self) -> impl Iterator<Item = &str> {
         let snmp = self.snmp.iter().map(|device| device.name.as_str());
         snmp.chain(self.ipmi.iter().map(|device| device.name.as_str()))
+            .chain(self.redfish.iter().map(|device| device.name.as_str()))
+            .chain(self.prometheus.iter().map(|device| device.name.as_str()))
+            .chain(self.replay.iter().map(|device| device.name.as_str()))
     }
 
     /// Every node that a device speaks for.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
         let outlets = self.snmp.iter().flat_map(|device| device.outlets.values());
-        outlets.map(String::as_str).chain(self.ipmi.iter().map(|device| device.host.as_str()))
+        outlets
+            .map(String::as_str)
+            .chain(self.ipmi.iter().map(|device| device.host.as_str()))
+            .chain(self.redfish.iter().map(|device| device.host.as_str()))
+            .chain(self.prometheus.iter().map(|device| device.host.as_str()))
+            .chain(self.replay.iter().map(|device| device.host.as_str()))
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -234,7 +246,7 @@ impl Devices {
             return Err(ConfigError::new(
                 "--config",
                 "the file names no device",
-                "add a [[snmp]] or [[ipmi]] table",
+                "add a [[snmp]], [[ipmi]], [[redfish]], [[prometheus]] or [[replay]] table",
             ));
         }
         if seen.len() > MAX_DEVICES {

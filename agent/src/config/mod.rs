@@ -6,6 +6,7 @@
 //! are never part of these values.
 
 mod export;
+pub mod endpoint;
 pub mod gateway;
 mod nats;
 

@@ -9,7 +9,11 @@ use super::schedule::Plan;
 use super::Device;
 use crate::config::gateway::{Devices, IpmiOptions, Secret, SnmpOptions, SnmpVersion};
 use crate::config::ConfigError;
+use crate::meters::http::{Client, Endpoint};
 use crate::meters::ipmi::Bmc;
+use crate::meters::prometheus::Prometheus;
+use crate::meters::redfish::Redfish;
+use crate::meters::replay::Replay;
 use crate::meters::snmp::{Credentials, Pdu, Place};
 
 const DEFAULT_SNMP_TIMEOUT_SECONDS: f64 = 3.0;
@@ -42,7 +46,54 @@ pub fn build(
         }
         built.push((Box::new(bmc(options, &at)?), plan));
     }
+    endpoints(devices, default_interval_seconds, &mut built)?;
     Ok(built)
+}
+
+/// Meters behind HTTP, and recorded ones.
+fn endpoints(
+    devices: &Devices,
+    default_interval_seconds: f64,
+    built: &mut Vec<(Box<dyn Device>, Plan)>,
+) -> Result<(), ConfigError> {
+    for options in &devices.redfish {
+        let at = |key: &str| format!("redfish {:?}: {key}", options.name);
+        let plan = plan(&at, options.interval_seconds, default_interval_seconds)?;
+        let endpoint = Endpoint {
+            url: &options.url,
+            user: options.user.as_deref(),
+            password: Secret::named(
+                &at("password"),
+                options.password_file.as_ref(),
+                options.password_env.as_ref(),
+            )?,
+            ca_file: options.ca_file.as_deref(),
+            insecure: options.insecure,
+        };
+        built.push((Box::new(Redfish::new(options, Client::new(endpoint, &at)?)), plan));
+    }
+    for options in &devices.prometheus {
+        let at = |key: &str| format!("prometheus {:?}: {key}", options.name);
+        let plan = plan(&at, options.interval_seconds, default_interval_seconds)?;
+        let endpoint = Endpoint {
+            url: &options.url,
+            user: options.user.as_deref(),
+            password: Secret::named(
+                &at("password"),
+                options.password_file.as_ref(),
+                options.password_env.as_ref(),
+            )?,
+            ca_file: options.ca_file.as_deref(),
+            insecure: options.insecure,
+        };
+        built.push((Box::new(Prometheus::new(options, Client::new(endpoint, &at)?)), plan));
+    }
+    for options in &devices.replay {
+        let at = |key: &str| format!("replay {:?}: {key}", options.name);
+        let plan = plan(&at, options.interval_seconds, default_interval_seconds)?;
+        built.push((Box::new(Replay::open(options, &at)?), plan));
+    }
+    Ok(())
 }
 
 /// A timeout shorter than the interval keeps polls of one device apart.

@@ -9,11 +9,16 @@
 #[cfg(test)]
 pub mod contract;
 mod counter;
+pub mod http;
 pub mod hwmon;
 pub mod ipmi;
 pub mod kernel;
 pub mod none;
+pub mod nvml;
+pub mod prometheus;
 pub mod rapl;
+pub mod redfish;
+pub mod replay;
 pub mod snmp;
 
 use std::path::Path;
@@ -78,6 +83,7 @@ pub fn detect(proc: &Proc, sysfs: &Path, ticks_per_second: f64) -> Vec<Box<dyn M
     }
     meters.push(Box::new(rapl));
     meters.push(Box::new(hwmon));
+    meters.push(Box::new(nvml::Nvml::detect()));
     meters
 }
 
@@ -106,13 +112,14 @@ pub fn node_power(rows: &[MeterRow]) -> Option<(f64, Tier)> {
 
 /// Power of all GPUs that tell it; None where none does.
 pub fn gpu_power(rows: &[MeterRow]) -> Option<f64> {
-    let gpus = rows.iter().filter(|row| hwmon::is_gpu(&row.zone));
+    let gpus = rows.iter().filter(|row| hwmon::is_gpu(&row.zone) || nvml::is_gpu(row));
     gpus.filter_map(|row| row.power_watts).reduce(|a, b| a + b)
 }
 
 /// The hottest CPU package.
 pub fn cpu_temperature(rows: &[MeterRow]) -> Option<f64> {
-    rows.iter().filter_map(|row| row.temp_c).reduce(f64::max)
+    let of_cpu = rows.iter().filter(|row| !nvml::is_gpu(row));
+    of_cpu.filter_map(|row| row.temp_c).reduce(f64::max)
 }
 
 /// `dram` of `package-1/dram`.

@@ -52,12 +52,36 @@ impl Rapl {
     }
 }
 
+impl Rapl {
+    /// Zones appear when a driver is loaded or a socket comes online. One that
+    /// went away stays, without a figure: it is unknown, not zero.
+    fn take_in_new_zones(&mut self) {
+        let known: Vec<&Path> = self.zones.iter().map(|zone| zone.directory.as_path()).collect();
+        let is_new = |path: &Path| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with("intel-rapl:") && !known.contains(&path)
+        };
+        let mut listed = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        if !listed.any(|entry| is_new(&entry.path())) {
+            return;
+        }
+        let Some(sysfs) = self.directory.ancestors().nth(2) else { return };
+        for zone in Rapl::detect(sysfs).zones {
+            let taken = |other: &Zone| other.directory == zone.directory || other.name == zone.name;
+            if !self.zones.iter().any(taken) {
+                self.zones.push(zone);
+            }
+        }
+    }
+}
+
 impl Meter for Rapl {
     fn name(&self) -> &'static str {
         "rapl"
     }
 
     fn read(&mut self, interval: Option<f64>) -> Vec<MeterRow> {
+        self.take_in_new_zones();
         self.zones.iter_mut().filter_map(|zone| zone.read(interval)).collect()
     }
 
@@ -204,6 +228,22 @@ mod tests {
         assert!(reasons[2].contains("no such file"), "{reasons:?}");
         assert!(matches!(rapl.finding(), Finding::Missing(_)));
         contract::holds(&mut rapl);
+    }
+
+    #[test]
+    fn a_zone_that_appears_is_taken_in_and_one_that_goes_is_unknown() {
+        let root = tempfile::tempdir().unwrap();
+        zone(root.path(), "intel-rapl:0", "package-0", "1000000", "99000000000");
+        let mut rapl = Rapl::detect(root.path());
+        rapl.read(None);
+        zone(root.path(), "intel-rapl:1", "package-1", "1000000", "99000000000");
+        let rows = rapl.read(Some(2.0));
+        assert_eq!((&*rows[1].zone, rows[1].energy_joules), ("package-1", None));
+        assert_eq!(rapl.read(Some(2.0))[1].energy_joules, Some(0.0));
+        fs::remove_dir_all(root.path().join("class/powercap/intel-rapl:0")).unwrap();
+        let row = rapl.read(Some(2.0)).remove(0);
+        assert_eq!((&*row.zone, row.power_watts), ("package-0", None));
+        assert!(row.reason.unwrap().contains("no such file"));
     }
 
     #[test]

@@ -1,0 +1,199 @@
+//! A bounded HTTP GET for meters: what flows in is a path, out comes a body.
+//!
+//! `ureq` blocks, so `Client::blocking` runs it on tokio's thread pool: the
+//! runtime's own thread is never held up. Certificates are verified against
+//! the machine's authorities or `ca_file`; redirects and proxies are off, so
+//! that a password goes nowhere but to the host in the file.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use ureq::tls::{parse_pem, Certificate, PemItem, RootCerts, TlsConfig};
+
+use crate::config::gateway::Secret;
+use crate::config::ConfigError;
+use crate::gateway::PollError;
+
+/// Of one document. Redfish's largest are some 100 KiB, node_exporter's 1 MiB.
+const MAX_BODY_BYTES: u64 = 8 << 20;
+const MAX_CA_BYTES: u64 = 1 << 20;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where, and as whom.
+pub struct Endpoint<'a> {
+    pub url: &'a str,
+    pub user: Option<&'a str>,
+    pub password: Option<Secret>,
+    pub ca_file: Option<&'a Path>,
+    pub insecure: bool,
+}
+
+/// One host's client; cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    agent: ureq::Agent,
+    base: Arc<str>,
+    login: Option<(Arc<str>, Secret)>,
+}
+
+impl Client {
+    /// Checks the address, reads `ca_file`, and sees that the secret is there.
+    pub fn new(endpoint: Endpoint, at: &impl Fn(&str) -> String) -> Result<Client, ConfigError> {
+        let plain = endpoint.url.starts_with("http://");
+        if !plain && !endpoint.url.starts_with("https://") || endpoint.url.contains('@') {
+            return Err(ConfigError::new(
+                &at("url"),
+                "is no address of a web server without user and password",
+                "write it as https://host or https://host:port",
+            ));
+        }
+        let login = match (endpoint.user, endpoint.password) {
+            (Some(user), Some(secret)) => {
+                secret.read(&at("password"))?;
+                Some((user.into(), secret))
+            }
+            (None, None) => None,
+            _ => {
+                let problem = "user and password file belong together";
+                return Err(ConfigError::new(&at("user"), problem, "give both, or neither"));
+            }
+        };
+        if plain && login.is_some() && !endpoint.insecure {
+            return Err(ConfigError::new(
+                &at("url"),
+                "http:// would send the password in the clear",
+                "use https://, or set insecure = true where nobody can listen",
+            ));
+        }
+        if endpoint.insecure {
+            tracing::warn!(setting = at("insecure"), "the other side's identity is not verified");
+        }
+        let tls = TlsConfig::builder()
+            .root_certs(roots(endpoint.ca_file, plain || endpoint.insecure, at)?)
+            .disable_verification(endpoint.insecure)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .build();
+        let agent = ureq::Agent::config_builder()
+            .tls_config(tls)
+            .timeout_global(Some(REQUEST_TIMEOUT))
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_idle_connections(1)
+            .user_agent(concat!("eo-agent/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .new_agent();
+        let base = endpoint.url.trim_end_matches('/').into();
+        Ok(Client { agent, base, login })
+    }
+
+    /// Runs `work` with this client where blocking is allowed.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Client) -> Result<T, PollError> + Send + 'static,
+    ) -> Result<T, PollError> {
+        let client = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&client)).await;
+        done.unwrap_or_else(|_| Err(PollError("the request ended in an error of ours".into())))
+    }
+
+    /// The body below the base address; None where the server has none (404).
+    pub fn get(&self, path: &str) -> Result<Option<Vec<u8>>, PollError> {
+        let url = format!("{}{path}", self.base);
+        let failed = |error: ureq::Error| PollError(format!("{url}: {}", hint(&error)));
+        let mut request = self.agent.get(&url);
+        if let Some((user, secret)) = &self.login {
+            let password = secret.read("password").map_err(|error| PollError(error.to_string()))?;
+            let pair = format!("{user}:{password}");
+            let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+            request = request.header("Authorization", format!("Basic {pair}"));
+        }
+        let mut response = request.call().map_err(failed)?;
+        let next = match response.status().as_u16() {
+            200 => {
+                let body = response.body_mut().with_config().limit(MAX_BODY_BYTES);
+                return body.read_to_vec().map(Some).map_err(failed);
+            }
+            404 => return Ok(None),
+            401 | 403 => "check user and password",
+            300..=399 => "redirects are not followed; give the address it points to",
+            _ => "look at the server's log",
+        };
+        Err(PollError(format!("{url}: HTTP status {}; {next}", response.status().as_u16())))
+    }
+}
+
+fn hint(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::BodyExceedsLimit(limit) => format!("the answer is larger than {limit} bytes"),
+        ureq::Error::Io(io) if io.to_string().contains("certificate") => {
+            format!("{io}; name the authority's file as ca_file")
+        }
+        ureq::Error::Rustls(_) => format!("{error}; name the authority's file as ca_file"),
+        _ => error.to_string(),
+    }
+}
+
+fn roots(
+    file: Option<&Path>,
+    unused: bool,
+    at: &impl Fn(&str) -> String,
+) -> Result<RootCerts, ConfigError> {
+    let Some(file) = file else {
+        let found = if unused {
+            Vec::new()
+        } else {
+            let found = rustls_native_certs::load_native_certs().certs;
+            found.iter().map(|cert| Certificate::from_der(cert).to_owned()).collect()
+        };
+        return Ok(RootCerts::new_with_certs(&found));
+    };
+    let wrong = |problem: String| {
+        let problem = format!("{}: {problem}", file.display());
+        ConfigError::new(&at("ca_file"), &problem, "give a PEM file of certificates")
+    };
+    let size = std::fs::metadata(file).map_err(|error| wrong(error.to_string()))?.len();
+    if size > MAX_CA_BYTES {
+        return Err(wrong("is larger than 1 MiB".into()));
+    }
+    let text = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    let mut certificates = Vec::new();
+    for item in parse_pem(&text) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
+            Ok(_) => {}
+            Err(error) => return Err(wrong(error.to_string())),
+        }
+    }
+    if certificates.is_empty() {
+        return Err(wrong("holds no certificate".into()));
+    }
+    Ok(RootCerts::new_with_certs(&certificates))
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
+    /// A client of a server that gives `body` to whatever is asked.
+    pub fn client_of(body: &'static str) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut lines = BufReader::new(&stream).lines();
+                while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+                let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length:";
+                let _ = write!(&stream, "{head} {}\r\n\r\n{body}", body.len());
+            }
+        });
+        let endpoint =
+            Endpoint { url: &url, user: None, password: None, ca_file: None, insecure: false };
+        Client::new(endpoint, &|key: &str| key.to_owned()).unwrap()
+    }
+}

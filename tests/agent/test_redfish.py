@@ -1,0 +1,278 @@
+"""BMCs over Redfish through the gateway: a real HTTPS server with a certificate of its own serves DMTF's mockup of a
+rack server, and what real BMCs get wrong. Prometheus endpoints and recorded logs go the same way."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import http.server
+import json
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .simulated import ROOT, eventually, gateway, missing, secret
+
+pytestmark = pytest.mark.slow
+
+DATA = ROOT.parent / "shared" / "data"
+MOCKUP = DATA / "dmtf-redfish" / "public-rackmount1"
+POWER_LOG = (
+    DATA
+    / "mlperf-inference-v4.1-power/closed/NVIDIA/results/H200-SXM-141GBx8_TRT_MaxQ"
+    / "bert-99/Server/performance/run_1/spl.txt.gz"
+)
+HEAD = 'host = "gateway-1"\ntenant = "acme"\ninterval_seconds = 0.5\n'
+LOGIN = "Basic " + base64.b64encode(b"monitor:right").decode()
+CHASSIS = "/redfish/v1/Chassis/1U"
+
+Answer = Callable[[str], tuple[int, bytes]]
+
+
+@pytest.fixture(scope="module")
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two self-made certificates: of the server, and of somebody else."""
+    if shutil.which("openssl") is None:
+        missing("openssl is not installed: apt-get install openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    for name in ("bmc", "other"):
+        arguments = (
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -addext basicConstraints=CA:FALSE"
+        )
+        names = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
+        files = ["-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.pem")]
+        subprocess.run(
+            ["openssl", *arguments.split(), *names, *files],
+            check=True,
+            capture_output=True,
+        )
+    return folder
+
+
+@contextlib.contextmanager
+def server(answer: Answer, login: str | None = None, tls: Path | None = None) -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answer(self.path)
+            if login is not None and self.headers.get("Authorization") != login:
+                status, body = 401, b""
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            if status == 302:
+                self.send_header("Location", "http://127.0.0.1:9/")
+            self.end_headers()
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.daemon_threads = True
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls / "bmc.pem", tls / "bmc.key")
+            running.socket = context.wrap_socket(running.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+def mockup(changed: dict[str, Any] | None = None) -> Answer:
+    """The mockup's documents; `changed` replaces some, None is 404."""
+    if not MOCKUP.exists():
+        missing(f"{MOCKUP} is missing")
+
+    def answer(path: str) -> tuple[int, bytes]:
+        if changed is not None and path in changed:
+            document = changed[path]
+            if document is None:
+                return 404, b""
+            if isinstance(document, bytes):
+                return 200, document
+            return 200, json.dumps(document() if callable(document) else document).encode()
+        file = MOCKUP / path.removeprefix("/redfish/v1/") / "index.json"
+        return (200, file.read_bytes()) if file.exists() else (404, b"")
+
+    return answer
+
+
+def bmc(folder: Path, url: str, password: str = "right", more: str = "") -> str:
+    return f"""{HEAD}
+[[redfish]]
+name = "bmc-a"
+host = "node-a"
+url = "{url}"
+user = "monitor"
+password_file = "{secret(folder, password)}"
+{more}
+"""
+
+
+def with_ca(authorities: Path, name: str = "bmc") -> str:
+    return f'ca_file = "{authorities / f"{name}.pem"}"'
+
+
+def test_the_power_of_a_chassis_is_filed_under_its_node(tmp_path: Path, authorities: Path) -> None:
+    with (
+        server(mockup(), LOGIN, authorities) as url,
+        gateway(tmp_path, bmc(tmp_path, url, more=with_ca(authorities))) as running,
+    ):
+        row = running.row(meter="redfish")
+        assert (row["host"], row["zone"], row["tier"]) == ("node-a", "bmc-a", "bmc")
+        assert (row["power_watts"], row["energy_joules"], row["temp_c"]) == (374, None, 39)
+        assert "not energy" in row["reason"]
+        assert running.stop() == 0
+
+
+def test_a_counter_of_joules_is_preferred_where_it_moves(tmp_path: Path, authorities: Path) -> None:
+    counter = iter(range(1_000, 10_000_000, 100))
+    metrics = {f"{CHASSIS}/EnvironmentMetrics": lambda: {"EnergyJoules": {"Reading": next(counter)}}}
+    with (
+        server(mockup(metrics), LOGIN, authorities) as url,
+        gateway(tmp_path, bmc(tmp_path, url, more=with_ca(authorities))) as running,
+    ):
+        row = running.row(energy_joules=100)
+        assert row["power_watts"] == pytest.approx(100 / row["interval_seconds"])
+        assert row["reason"] is None
+
+
+def power_only(watts: object) -> dict[str, Any]:
+    """An older BMC: Power, and no PowerSubsystem behind its link."""
+    chassis = json.loads((MOCKUP / "Chassis/1U/index.json").read_text()) if MOCKUP.exists() else {}
+    chassis["Power"] = {"@odata.id": f"{CHASSIS}/Power"}
+    return {
+        CHASSIS: chassis,
+        f"{CHASSIS}/EnvironmentMetrics": None,
+        f"{CHASSIS}/PowerSubsystem": None,
+        f"{CHASSIS}/Power": {"PowerControl": [{"PowerConsumedWatts": watts}]},
+    }
+
+
+def test_without_a_power_subsystem_the_older_power_is_read(tmp_path: Path, authorities: Path) -> None:
+    with (
+        server(mockup(power_only(344)), LOGIN, authorities) as url,
+        gateway(tmp_path, bmc(tmp_path, url, more=with_ca(authorities))) as running,
+    ):
+        assert running.row(meter="redfish")["power_watts"] == 344
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (power_only(None), "no PowerConsumedWatts"),
+        ({"/redfish/v1/Chassis": b"[" * 9_000_000}, "larger than"),
+        ({"/redfish/v1/Chassis": b"<html>"}, "not JSON"),
+        ({"/redfish/v1/Chassis": b"[" * 100_000}, "not JSON"),
+        ({"/redfish/v1/Chassis": None}, "is this a Redfish service?"),
+    ],
+    ids=["null", "huge", "html", "deep", "absent"],
+)
+def test_what_a_bmc_gets_wrong_is_a_reason_not_a_figure(
+    tmp_path: Path, authorities: Path, changed: dict[str, Any], words: str
+) -> None:
+    with (
+        server(mockup(changed), LOGIN, authorities) as url,
+        gateway(tmp_path, bmc(tmp_path, url, more=with_ca(authorities))) as running,
+    ):
+        row = running.row(meter="redfish")
+        assert (row["power_watts"], row["energy_joules"]) == (None, None)
+        assert words in row["reason"]
+
+
+def test_a_wrong_password_is_told_and_never_shown(tmp_path: Path, authorities: Path) -> None:
+    with (
+        server(mockup(), LOGIN, authorities) as url,
+        gateway(tmp_path, bmc(tmp_path, url, "wr0ng-s3cret", with_ca(authorities))) as running,
+    ):
+        assert "401; check user and password" in running.row(meter="redfish")["reason"]
+        assert "wr0ng-s3cret" not in (tmp_path / "rows").read_text() + running.log.replace(
+            str(tmp_path / "secret-wr0ng-s3cret"), ""
+        )
+
+
+def test_a_certificate_of_another_authority_is_refused(tmp_path: Path, authorities: Path) -> None:
+    with (
+        server(mockup(), LOGIN, authorities) as url,
+        gateway(tmp_path, bmc(tmp_path, url, more=with_ca(authorities, "other"))) as running,
+    ):
+        row = running.row(meter="redfish")
+        assert row["power_watts"] is None
+        assert "certificate" in row["reason"]
+        assert "ca_file" in row["reason"]
+
+
+def test_insecure_is_explicit_and_warned_about(tmp_path: Path, authorities: Path) -> None:
+    with (
+        server(mockup(), LOGIN, authorities) as url,
+        gateway(tmp_path, bmc(tmp_path, url, more="insecure = true")) as running,
+    ):
+        assert running.row(meter="redfish")["power_watts"] == 374
+        assert "identity is not verified" in running.log
+
+
+def test_a_password_is_not_sent_in_the_clear(tmp_path: Path) -> None:
+    with gateway(tmp_path, bmc(tmp_path, "http://127.0.0.1:9")) as running:
+        assert running.child.wait(10) == 2
+        assert "in the clear" in running.log
+
+
+def test_redirects_are_not_followed(tmp_path: Path, authorities: Path) -> None:
+    with (
+        server(lambda path: (302, b""), None, authorities) as url,
+        gateway(tmp_path, bmc(tmp_path, url, more=with_ca(authorities))) as running,
+    ):
+        assert "redirects are not followed" in running.row(meter="redfish")["reason"]
+
+
+def test_known_and_configured_metrics_of_an_endpoint_become_rows(tmp_path: Path) -> None:
+    counter = iter(range(0, 10_000_000, 50))
+
+    def answer(path: str) -> tuple[int, bytes]:
+        assert path == "/metrics"
+        text = f"""# TYPE node_rapl_package_joules_total counter
+node_rapl_package_joules_total{{index="0",path="/sys/x"}} {next(counter)}
+ipmi_dcmi_power_consumption_watts{{id="1"}} 240
+lab_outlet_milliwatts{{outlet="7",node="node-b"}} 120500
+lab_outlet_milliwatts{{outlet="8",node="node-b"}} NaN
+garbage {{{{ 1
+"""
+        return 200, text.encode()
+
+    with server(answer) as url:
+        file = f"""{HEAD}
+[[prometheus]]
+name = "exporter-a"
+host = "node-a"
+url = "{url}/metrics"
+metrics = [{{ metric = "lab_outlet_milliwatts", unit = "milliwatts", tier = "wall", zone_label = "outlet",
+  host_label = "node" }}]
+""".replace(",\n  host_label", ", host_label")
+        with gateway(tmp_path, file) as running:
+            row = running.row(zone="exporter-a/node_rapl_package_joules_total/0", energy_joules=50)
+            assert (row["host"], row["tier"]) == ("node-a", "on_die")
+            assert running.row(zone="exporter-a/ipmi_dcmi_power_consumption_watts/1")["power_watts"] == 240
+            row = running.row(zone="exporter-a/lab_outlet_milliwatts/7")
+            assert (row["host"], row["tier"], row["power_watts"]) == ("node-b", "wall", 120.5)
+            assert not running.rows(zone="exporter-a/lab_outlet_milliwatts/8")
+
+
+def test_a_recorded_log_is_played_and_marked(tmp_path: Path) -> None:
+    if not POWER_LOG.exists():
+        missing(f"{POWER_LOG} is missing")
+    log = tmp_path / "spl.txt"
+    log.write_bytes(gzip.decompress(POWER_LOG.read_bytes()))
+    with gateway(
+        tmp_path, f'{HEAD}[[replay]]\nname = "lab"\nhost = "node-a"\npath = "{log}"\nloop = true\n'
+    ) as running:
+        eventually(lambda: len(running.rows(meter="replay")) >= 3, "three rows")
+        rows = running.rows(meter="replay")
+        assert [row["power_watts"] for row in rows[:3]] == [2407.7, 2409.4, 2458.3]
+        assert all("not measured now" in row["reason"] for row in rows)
