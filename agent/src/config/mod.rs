@@ -5,8 +5,8 @@
 //! wrong and what to do. Secrets are read from files when they are needed and
 //! are never part of these values.
 
-mod export;
 pub mod endpoint;
+mod export;
 pub mod gateway;
 mod nats;
 
