@@ -26,8 +26,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 import ExportProfilesServiceRequest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from agent.profiling import AGENT, missing
 from energy_orchestrator.services.nats_server import nats_binary
-from profiling import AGENT, missing
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from profiling import PROGRAMS, folded, missing, needs_agent_and_root, profile, wait_until_busy
+from agent.profiling import PROGRAMS, folded, missing, needs_agent_and_root, profile, wait_until_busy
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 import ExportProfilesServiceRequest
 
-from profiling import PROGRAMS, busy_python, folded, missing, needs_agent_and_root, profile, wait_until_busy
+from agent.profiling import PROGRAMS, busy_python, folded, missing, needs_agent_and_root, profile, wait_until_busy
 
 pytestmark = pytest.mark.slow
 CHAIN = ["main", "alpha", "beta", "gamma_", "delta"]

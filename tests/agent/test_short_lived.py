@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from profiling import AGENT, missing
+from agent.profiling import AGENT, missing
 
 pytestmark = pytest.mark.slow
 # Each child burns about 5 ms, far less than an interval of the agent.

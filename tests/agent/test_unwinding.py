@@ -1,6 +1,6 @@
 """Programs with known calls, built in many ways: the agent finds the whole chain (issue 4: native >= 95 %).
 
-The stack is held against the program's source, not against the unwinder's own verdict. `python -m unwinding.score`
+The stack is held against the program's source, not against the unwinder's own verdict. `python -m agent.unwinding.score`
 prints the table that docs cite.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from unwinding.cases import Case, build, compilers
-from unwinding.score import AGENT, Names, Score, function, score, table
+from agent.unwinding.cases import Case, build, compilers
+from agent.unwinding.score import AGENT, Names, Score, function, score, table
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 GOAL = 0.95

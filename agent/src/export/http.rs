@@ -1,10 +1,12 @@
 //! Posting a body, with limits on time.
+//!
+//! `ureq` blocks, so a post runs on tokio's thread pool.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, CONTENT_TYPE};
-use reqwest::redirect::Policy;
-use reqwest::Client;
+use ureq::http::{HeaderName, HeaderValue};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::config::ConfigError;
 
@@ -12,7 +14,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client that sends the same headers (an API key) with each request.
 pub struct Poster {
-    client: Client,
+    agent: ureq::Agent,
+    headers: Arc<[(HeaderName, HeaderValue)]>,
 }
 
 impl Poster {
@@ -20,38 +23,47 @@ impl Poster {
         let wrong = |problem: String| {
             ConfigError::new("otlp_headers_file", &problem, "write one `Name: value` a line")
         };
-        let mut fixed = HeaderMap::new();
-        for (name, value) in headers {
-            let key = HeaderName::try_from(&name)
-                .map_err(|_| wrong(format!("{name} is no header name")))?;
-            let mut value = HeaderValue::try_from(value)
-                .map_err(|_| wrong(format!("the value of {name} can't be sent")))?;
-            value.set_sensitive(true);
-            fixed.insert(key, value);
-        }
-        // Another part may have chosen the provider already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .default_headers(fixed)
-            .timeout(TIMEOUT)
-            .redirect(Policy::none())
-            .no_proxy()
+        let headers = headers
+            .into_iter()
+            .map(|(name, value)| {
+                let key = HeaderName::try_from(&name)
+                    .map_err(|_| wrong(format!("{name} is no header name")))?;
+                let mut value = HeaderValue::try_from(value)
+                    .map_err(|_| wrong(format!("the value of {name} can't be sent")))?;
+                value.set_sensitive(true);
+                Ok((key, value))
+            })
+            .collect::<Result<_, ConfigError>>()?;
+        let authorities = rustls_native_certs::load_native_certs().certs;
+        let authorities: Vec<Certificate<'static>> = authorities
+            .iter()
+            .map(|certificate| Certificate::from_der(certificate).to_owned())
+            .collect();
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::new_with_certs(&authorities))
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .build();
+        let agent = ureq::Agent::config_builder()
+            .tls_config(tls)
+            .timeout_global(Some(TIMEOUT))
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .proxy(None)
+            .user_agent(concat!("eo-agent/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| {
-                ConfigError::new(
-                    "otlp_endpoint",
-                    &error.to_string(),
-                    "check the system's certificates",
-                )
-            })?;
-        Ok(Poster { client })
+            .new_agent();
+        Ok(Poster { agent, headers })
     }
 
     /// The error is words for the log, without what was sent.
-    pub async fn post(&self, url: &str, kind: &str, body: Vec<u8>) -> Result<(), String> {
-        let request = self.client.post(url).header(CONTENT_TYPE, kind).body(body);
-        let response = request.send().await.map_err(|error| error.without_url().to_string())?;
-        let status = response.status();
+    pub async fn post(&self, url: &str, kind: &'static str, body: Vec<u8>) -> Result<(), String> {
+        let mut request = self.agent.post(url).content_type(kind);
+        for (name, value) in self.headers.iter() {
+            request = request.header(name, value);
+        }
+        let sent = tokio::task::spawn_blocking(move || request.send(&body));
+        let answer = sent.await.map_err(|_| "the request ended in an error of ours".to_owned())?;
+        let status = answer.map_err(|error| error.to_string())?.status();
         status.is_success().then_some(()).ok_or_else(|| format!("it answered {status}"))
     }
 }

@@ -22,6 +22,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use children::Ended;
+
 use crate::cgroup;
 use crate::procfs::stat::Stat;
 use crate::procfs::status::{self, Io, Switches};
@@ -76,6 +78,8 @@ pub struct Process {
     cpu_ticks: u64,
     /// Of children that were waited for.
     children_ticks: u64,
+    /// Used from the last look but one to the last.
+    pace_ticks: u64,
     identity_settled: bool,
     cpus_allowed: Option<f64>,
     allowed_at: f64,
@@ -184,10 +188,12 @@ impl Scanner {
         if grown == 0 {
             return (Vec::new(), 0);
         }
-        let all = |one: &Process| one.cpu_ticks.saturating_add(one.children_ticks);
-        let seen: Vec<u64> = ended.iter().map(all).collect();
-        let most = (interval * self.units.ticks_per_second).ceil() as u64;
-        let shares = children::settle(grown, &seen, most);
+        let last_seen = |one: &Process| Ended {
+            seen: one.cpu_ticks.saturating_add(one.children_ticks),
+            pace: one.pace_ticks,
+        };
+        let seen: Vec<Ended> = ended.iter().map(last_seen).collect();
+        let shares = children::settle(grown, &seen);
         let with_time = ended.iter_mut().zip(shares.ended).filter(|(_, ticks)| *ticks > 0);
         let rows = with_time.map(|(process, ticks)| {
             let cpu_seconds = ticks as f64 / self.units.ticks_per_second;
@@ -251,6 +257,7 @@ impl Scanner {
             ppid: stat.ppid,
             cpu_ticks: if new { 0 } else { stat.cpu_ticks },
             children_ticks: if new { 0 } else { stat.children_ticks },
+            pace_ticks: 0,
             identity_settled: false,
             cpus_allowed: None,
             allowed_at: f64::NEG_INFINITY,
@@ -311,6 +318,7 @@ impl Scanner {
         }
         let own_ticks = stat.cpu_ticks.saturating_sub(process.cpu_ticks);
         let ticks = own_ticks.saturating_add(unseen_ticks);
+        process.pace_ticks = own_ticks;
         process.cpu_ticks = process.cpu_ticks.max(stat.cpu_ticks);
         let cpu_seconds = ticks as f64 / self.units.ticks_per_second;
         process.cpu_seconds += cpu_seconds;

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from unwinding.cases import Case, build
+from agent.unwinding.cases import Case, build
 
 AGENT = Path(__file__).parents[3] / "agent" / "target" / "release" / "eo-agent"
 # Programs that run at a time: each gets its share of the samples.
