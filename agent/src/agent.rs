@@ -20,7 +20,7 @@ use crate::own_metrics::{server, Cause, OwnMetrics};
 use crate::parent::Parent;
 use crate::procfs::{node::boot_time, Proc};
 use crate::profile_output::{Profile, Stack};
-use crate::profiler::{ProcessId, Profiler, Window};
+use crate::profiler::{self, ProcessId, Profiler, Window};
 use crate::publish::{Nats, Publisher, Sink, Spool};
 use crate::scan::{Moment, Scanner, Units};
 use crate::wire::{self, Batch, Envelope, InventoryRow, ProfileRow, Row, SampleRow};
@@ -101,6 +101,10 @@ pub fn abilities(
     let mut abilities = Abilities::default();
     match profiling {
         Ok(()) => abilities.capabilities.push("perf_event".into()),
+        Err(reason) => abilities.missing.push(reason),
+    }
+    match profiler::hardware_counters() {
+        Ok(()) => abilities.capabilities.push("hardware_counters".into()),
         Err(reason) => abilities.missing.push(reason),
     }
     for meter in meters.iter().filter(|meter| meter.name() != "none") {

@@ -54,7 +54,9 @@ pub fn by_name_and_maps(exe_name: &str, maps: &str) -> Language {
         "node" | "nodejs" => Some("node"),
         "ruby" => Some("ruby"),
         "dotnet" => Some("dotnet"),
+        // What runs it, not what it reads: a profiler maps the files of others.
         _ => maps::parse(maps)
+            .filter(|map| map.executable)
             .map(|map| basename(map.path))
             .find_map(|file| RUNTIMES.iter().find(|(start, _)| file.starts_with(start)))
             .map(|(_, language)| *language),

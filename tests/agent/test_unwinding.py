@@ -1,7 +1,7 @@
 """Programs with known calls, built in many ways: the agent finds the whole chain (issue 4: native >= 95 %).
 
-The stack is held against the program's source, not against the unwinder's own verdict. `python -m agent.unwinding.score`
-prints the table that docs cite.
+The stack is held against the program's source, not against the unwinder's own verdict.
+`python -m agent.unwinding.score` (in tests) prints the table that docs cite.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use perf_event_open_sys::bindings::{
-    perf_event_attr, perf_event_mmap_page, PERF_COUNT_SW_CPU_CLOCK, PERF_FLAG_FD_CLOEXEC,
-    PERF_SAMPLE_CALLCHAIN, PERF_SAMPLE_REGS_USER, PERF_SAMPLE_STACK_USER, PERF_SAMPLE_TID,
-    PERF_TYPE_SOFTWARE,
+    perf_event_attr, perf_event_mmap_page, PERF_COUNT_HW_CPU_CYCLES, PERF_COUNT_SW_CPU_CLOCK,
+    PERF_FLAG_FD_CLOEXEC, PERF_SAMPLE_CALLCHAIN, PERF_SAMPLE_REGS_USER, PERF_SAMPLE_STACK_USER,
+    PERF_SAMPLE_TID, PERF_TYPE_HARDWARE, PERF_TYPE_SOFTWARE,
 };
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
@@ -116,6 +116,33 @@ impl Sampler {
         }
         lost
     }
+}
+
+/// Whether the kernel counts the CPU's cycles: virtual machines often have no
+/// counters to give. The event is closed again at once.
+pub fn hardware_counters() -> io::Result<()> {
+    let mut attributes = perf_event_attr::default();
+    attributes.type_ = PERF_TYPE_HARDWARE;
+    attributes.size = size_of::<perf_event_attr>() as u32;
+    attributes.config = u64::from(PERF_COUNT_HW_CPU_CYCLES);
+    attributes.set_disabled(1);
+    // SAFETY: `attributes` is a valid, sized structure that lives over the call;
+    // pid -1 with CPU 0 and no group are valid arguments.
+    let fd = unsafe {
+        perf_event_open_sys::perf_event_open(
+            &mut attributes,
+            -1,
+            0,
+            -1,
+            PERF_FLAG_FD_CLOEXEC.into(),
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call above returned a new descriptor that nobody else owns.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    Ok(())
 }
 
 /// Returns freed memory to the system: reading symbol tables frees megabytes
