@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::process::Resource;
 use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::{mpsc, watch};
 
@@ -151,6 +152,7 @@ impl Agent {
         metrics: Arc<OwnMetrics>,
         exporter: Option<Exporter>,
     ) -> Result<Agent, ConfigError> {
+        allow_more_open_files();
         let proc = Proc::new(&config.procfs);
         let unusable = |problem: String| {
             ConfigError::new("procfs", &problem, "give the mount point of procfs")
@@ -351,6 +353,15 @@ impl Agent {
         let waiting = self.batches.max_capacity() - self.batches.capacity();
         self.metrics.queue_batches.set(waiting as i64);
     }
+}
+
+/// The usual soft limit of 1024 files is for programs that use `select`.
+fn allow_more_open_files() {
+    const WANTED: u64 = 16_384;
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum.map_or(Some(WANTED), |most| Some(most.min(WANTED)));
+    // Without it fewer files stay open, and a look costs more.
+    let _ = rustix::process::setrlimit(Resource::Nofile, limit);
 }
 
 fn unix_nanos() -> u64 {

@@ -19,6 +19,8 @@
 mod children;
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,6 +41,11 @@ const ALLOWED_SECONDS: f64 = 30.0;
 const BUSY_SHARE: f64 = 0.05;
 /// Context switches of processes with more threads than this stay NULL.
 const MAX_SWITCH_THREADS: usize = 256;
+
+/// Files kept open, at most; the processes beyond are opened at each look.
+const MAX_OPEN_FILES: usize = 4096;
+/// Longer than any `stat` line.
+const STAT_BYTES: usize = 1024;
 
 /// Ended processes are remembered a little longer than a profile's window.
 const REMEMBER_SECONDS: f64 = 15.0;
@@ -87,6 +94,16 @@ pub struct Process {
     switches: HashMap<i32, Switches>,
     switches_at: f64,
     sent: Option<Sent>,
+    /// `stat`, kept open.
+    stat_file: Option<File>,
+}
+
+/// One process at the moment of a look.
+struct Reading {
+    pid: i32,
+    stat: Stat,
+    /// Where its `stat` was not open yet.
+    file: Option<File>,
 }
 
 /// What the last row said, to see whether anything changed.
@@ -106,7 +123,7 @@ pub struct Scanner {
     /// Processes that ended a short while ago: a profile may still name them.
     ended: Vec<(f64, Process)>,
     previous: Option<Moment>,
-    buffer: Vec<u8>,
+    max_open_files: usize,
 }
 
 impl Scanner {
@@ -118,7 +135,7 @@ impl Scanner {
             table: HashMap::new(),
             ended: Vec::new(),
             previous: None,
-            buffer: Vec::new(),
+            max_open_files: max_open_files(),
         }
     }
 
@@ -130,9 +147,12 @@ impl Scanner {
         let mut gone = self.take_gone(&stats);
         let mut rows = Vec::new();
         let mut alive = HashMap::with_capacity(stats.len());
-        for (pid, stat) in stats {
+        let mut may_keep_open = self.max_open_files;
+        for Reading { pid, stat, file } in stats {
             let mut process =
                 self.table.remove(&pid).unwrap_or_else(|| self.discover(pid, &stat, now));
+            process.stat_file = process.stat_file.take().or(file).filter(|_| may_keep_open > 0);
+            may_keep_open -= usize::from(process.stat_file.is_some());
             if let Some(interval) = interval {
                 let ended = gone.get_mut(&pid).map(Vec::as_mut_slice).unwrap_or_default();
                 let (ended_rows, unseen_ticks) = self.settle(&process, &stat, ended, interval);
@@ -151,25 +171,38 @@ impl Scanner {
         Ok(rows)
     }
 
-    /// What `stat` says of every process at this moment.
-    fn stats(&mut self) -> std::io::Result<Vec<(i32, Stat)>> {
+    /// What `stat` says of every process at this moment. The file of a known
+    /// process is still open: reading it again costs a third of opening it, and
+    /// it can't be another process that took over the pid.
+    fn stats(&mut self) -> std::io::Result<Vec<Reading>> {
         let pids = self.proc.pids()?;
         let mut stats = Vec::with_capacity(pids.len());
+        let mut buffer = [0; STAT_BYTES];
         for pid in pids {
-            let line = self.proc.process_file(pid, "stat", &mut self.buffer);
-            stats.extend(line.and_then(stat::parse).map(|stat| (pid, stat)));
+            let mut read = |file: &File| {
+                let length = file.read_at(&mut buffer, 0).ok()?;
+                stat::parse(&buffer[..length])
+            };
+            let open = self.table.get(&pid).and_then(|known| known.stat_file.as_ref());
+            if let Some(stat) = open.and_then(&mut read) {
+                stats.push(Reading { pid, stat, file: None });
+            } else if let Ok(file) = File::open(self.proc.path(format!("{pid}/stat"))) {
+                let stat = read(&file);
+                stats.extend(stat.map(|stat| Reading { pid, stat, file: Some(file) }));
+            }
         }
         Ok(stats)
     }
 
     /// Known processes that are no more, by the parent they had.
-    fn take_gone(&mut self, stats: &[(i32, Stat)]) -> HashMap<i32, Vec<Process>> {
+    fn take_gone(&mut self, stats: &[Reading]) -> HashMap<i32, Vec<Process>> {
         let there: HashSet<(i32, u64)> =
-            stats.iter().map(|(pid, stat)| (*pid, stat.start_ticks)).collect();
+            stats.iter().map(|one| (one.pid, one.stat.start_ticks)).collect();
         let mut gone: HashMap<i32, Vec<Process>> = HashMap::new();
         let ended =
             |_: &i32, process: &mut Process| !there.contains(&(process.pid, process.start_ticks));
-        for (_, process) in self.table.extract_if(ended) {
+        for (_, mut process) in self.table.extract_if(ended) {
+            process.stat_file = None;
             gone.entry(process.ppid).or_default().push(process);
         }
         gone
@@ -265,6 +298,7 @@ impl Scanner {
             switches: HashMap::new(),
             switches_at: f64::NEG_INFINITY,
             sent: None,
+            stat_file: None,
         };
         self.identify(&mut process, stat);
         // A process this young may be a fork that has not yet become its program.
@@ -409,6 +443,14 @@ impl Scanner {
         }
         process.cpus_allowed
     }
+}
+
+/// How many `stat` files may stay open: half of what this process may open.
+/// Each takes a page of the kernel's memory.
+fn max_open_files() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let half = limit.map_or(MAX_OPEN_FILES, |limit| usize::try_from(limit / 2).unwrap_or(0));
+    half.min(MAX_OPEN_FILES)
 }
 
 impl Sent {
