@@ -21,6 +21,7 @@ use crate::own_metrics::{server, Cause, OwnMetrics};
 use crate::parent::Parent;
 use crate::procfs::{node::boot_time, Proc};
 use crate::profile_output::{Profile, Stack};
+use crate::profiler::selection::Selection;
 use crate::profiler::{self, ProcessId, Profiler, Window};
 use crate::publish::{Nats, Publisher, Sink, Spool};
 use crate::scan::{Moment, Scanner, Units};
@@ -133,6 +134,7 @@ struct Agent {
     meters: Vec<Box<dyn Meter + Send>>,
     profiler: Option<Profiler>,
     profile_hz: f64,
+    selection: Selection,
     hotspots: HashMap<ProcessId, Vec<Arc<str>>>,
     inventory: Inventory,
     node: Node,
@@ -185,6 +187,7 @@ impl Agent {
             meters,
             profiler,
             profile_hz: config.profile_hz.into(),
+            selection: config.profile_selection.clone(),
             hotspots: HashMap::new(),
             abilities,
             last: None,
@@ -240,7 +243,7 @@ impl Agent {
             self.tick();
         }
         if let Some(window) = self.profiler.take().and_then(|p| p.finish(PROFILE_WITHIN)) {
-            let rows = self.profile_rows(window);
+            let rows = self.profile_rows(self.selected(window));
             let envelope = self.envelope();
             self.send(&envelope, rows);
         }
@@ -250,6 +253,7 @@ impl Agent {
     fn profiles(&mut self) -> Vec<ProfileRow> {
         let mut rows = Vec::new();
         while let Some(window) = self.profiler.as_ref().and_then(|p| p.windows.try_recv().ok()) {
+            let window = self.selected(window);
             self.hotspots = window.hotspots();
             self.metrics.stack_samples.inc_by(window.samples());
             self.metrics.stack_samples_lost.inc_by(window.lost);
@@ -259,6 +263,13 @@ impl Agent {
             rows.extend(self.profile_rows(window));
         }
         rows
+    }
+
+    /// The window with the stacks that may leave the node.
+    fn selected(&self, window: Window) -> Window {
+        let workload =
+            |id: ProcessId| Some(self.scanner.find(id.pid, id.start_ticks)?.workload.key.clone());
+        self.selection.apply(window, workload)
     }
 
     /// The window in the form that other tools' formats are made from.

@@ -18,6 +18,7 @@ pub use export::ExportConfig;
 pub use nats::NatsConfig;
 use serde::Deserialize;
 
+use crate::profiler::selection::Selection;
 use crate::profiler::Sampling;
 
 /// A record of perf has 16 bits for its size, and holds more than the stack.
@@ -89,6 +90,12 @@ pub struct Options {
     /// pointer; 0 (off) to 61440 [default: 16384]
     #[arg(long)]
     pub profile_stack_bytes: Option<u32>,
+    /// Workloads whose stacks may leave the node, e.g. `declared/shop-*`; repeatable [default: all]
+    #[arg(long)]
+    pub profile_only: Option<Vec<String>>,
+    /// Workloads whose stacks may not; wins over the other; repeatable [default: none]
+    #[arg(long)]
+    pub profile_except: Option<Vec<String>>,
     /// Whether JVMs are asked for the names of their compiled code (attach protocol) [default: true]
     #[arg(long)]
     pub jvm_attach: Option<bool>,
@@ -156,6 +163,7 @@ pub struct Config {
     pub profile_hz: u32,
     pub profile_stack_bytes: u32,
     pub jvm_attach: bool,
+    pub profile_selection: Selection,
     pub procfs: PathBuf,
     pub sysfs: PathBuf,
     pub cgroupfs: PathBuf,
@@ -227,6 +235,8 @@ impl Options {
             interval_seconds,
             profile_hz,
             profile_stack_bytes,
+            profile_only,
+            profile_except,
             jvm_attach,
             procfs,
             sysfs,
@@ -309,6 +319,10 @@ impl Options {
                 MAX_STACK_BYTES,
             )? & !7,
             jvm_attach: self.jvm_attach.unwrap_or(true),
+            profile_selection: Selection::new(
+                &self.profile_only.unwrap_or_default(),
+                &self.profile_except.unwrap_or_default(),
+            ),
             procfs: self.procfs.unwrap_or_else(|| "/proc".into()),
             sysfs: self.sysfs.unwrap_or_else(|| "/sys".into()),
             cgroupfs: self.cgroupfs.unwrap_or_else(|| "/sys/fs/cgroup".into()),

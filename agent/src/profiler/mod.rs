@@ -11,6 +11,7 @@ mod kallsyms;
 mod perf;
 mod python;
 mod record;
+pub mod selection;
 mod stack;
 mod symbols;
 mod unwind;
