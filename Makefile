@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 AGENT := agent/target/release/eo-agent
 CARGO_FLAGS ?= --locked
 
-.PHONY: help up demo test test-slow lint bench lock clean prerequisites
+.PHONY: help up demo test test-slow lint fuzz miri bench lock clean prerequisites
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ lint: $(VENV)/.installed-dev ## Linters and types, warnings are errors
 	@$(BIN)/mypy && $(BIN)/lint-imports
 	@cd agent && cargo fmt --check && cargo clippy --quiet --all-targets $(CARGO_FLAGS) -- -D warnings
 
+fuzz: | prerequisites ## Damaged input for every parser of the agent: make fuzz SECONDS=60 (per target)
+	@agent/fuzz/run $(or $(SECONDS),60)
+
 bench: $(VENV)/.installed-dev $(AGENT) ## Short benchmarks; docs in benchmarks/README.md
 	@$(BIN)/python -m benchmarks.run --short
 
@@ -74,4 +77,4 @@ lock: $(VENV)/.installed ## Lock the dependencies again (hashes, no index addres
 	@$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 
 clean: ## Remove what was built; data in .eo stays
-	rm -rf $(VENV) agent/target
+	rm -rf $(VENV) agent/target agent/fuzz/target

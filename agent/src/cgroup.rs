@@ -136,7 +136,7 @@ fn unreadable(file: &Path, error: &std::io::Error) -> String {
 }
 
 /// `max 100000` or `150000 100000`.
-fn v2_quota(text: &str) -> Option<f64> {
+pub(crate) fn v2_quota(text: &str) -> Option<f64> {
     let (quota, period) = text.trim().split_once(' ')?;
     ratio(quota, period)
 }
@@ -144,7 +144,9 @@ fn v2_quota(text: &str) -> Option<f64> {
 fn ratio(quota: &str, period: &str) -> Option<f64> {
     let quota: f64 = quota.trim().parse().ok()?;
     let period: f64 = period.trim().parse().ok()?;
-    (quota > 0.0 && period > 0.0).then(|| quota / period)
+    (quota > 0.0 && period > 0.0)
+        .then(|| quota / period)
+        .filter(|cpus| cpus.is_finite() && *cpus > 0.0)
 }
 
 #[cfg(test)]
@@ -215,6 +217,13 @@ mod tests {
         assert_eq!(cpu_quota(root.path(), "3:cpu,cpuacct:/x\n"), Some(0.5));
         fs::write(root.path().join("cpu,cpuacct/x/cpu.cfs_quota_us"), "-1\n").unwrap();
         assert_eq!(cpu_quota(root.path(), "3:cpu,cpuacct:/x\n"), None);
+    }
+
+    #[test]
+    fn a_quota_that_is_no_number_of_cpus_is_unknown() {
+        for text in ["inf 100000", "NaN 1", "1 inf", "1e300 1e-300", "max 100000", "0 1"] {
+            assert_eq!(v2_quota(text), None, "{text}");
+        }
     }
 
     #[test]

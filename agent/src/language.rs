@@ -89,7 +89,7 @@ pub fn by_content(exe: &Path) -> Language {
     in_content(&content)
 }
 
-fn in_content(content: &[u8]) -> Language {
+pub(crate) fn in_content(content: &[u8]) -> Language {
     let find = |mark: &[u8]| content.windows(mark.len()).position(|window| window == mark);
     // runtime/debug/buildinfo: this magic precedes the version.
     if find(b"\xff Go buildinf:").is_some() {

@@ -12,6 +12,8 @@ mod checksum;
 mod cli;
 mod config;
 mod export;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gateway;
 mod inventory;
 mod language;

@@ -195,7 +195,7 @@ pub fn from_file(path: &Path) -> Result<(Options, Devices), ConfigError> {
     from_toml(&text, &path.display().to_string())
 }
 
-fn from_toml(text: &str, name: &str) -> Result<(Options, Devices), ConfigError> {
+pub(crate) fn from_toml(text: &str, name: &str) -> Result<(Options, Devices), ConfigError> {
     let wrong = |error: toml::de::Error| {
         let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
         let place = line.map_or(name.to_owned(), |line| format!("{name}, line {line}"));

@@ -197,7 +197,7 @@ impl Options {
         Options::from_toml(&text, &path.display().to_string())
     }
 
-    fn from_toml(text: &str, name: &str) -> Result<Options, ConfigError> {
+    pub(crate) fn from_toml(text: &str, name: &str) -> Result<Options, ConfigError> {
         toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
             let place = line.map_or(name.to_owned(), |line| format!("{name}, line {line}"));

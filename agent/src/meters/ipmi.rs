@@ -124,7 +124,7 @@ fn split_port(address: &str) -> (&str, u16) {
 }
 
 /// The watts in what `ipmitool dcmi power reading` printed.
-fn watts(printed: &str) -> Result<f64, String> {
+pub(crate) fn watts(printed: &str) -> Result<f64, String> {
     let field =
         |name: &str| printed.lines().find_map(|line| line.trim().strip_prefix(name)).map(str::trim);
     match field("Power reading state is:") {

@@ -23,13 +23,13 @@ const MAX_WATTS: f64 = 1e6;
 
 /// One recorded row.
 #[derive(Debug, Clone, PartialEq)]
-struct Recorded {
+pub(crate) struct Recorded {
     zone: Option<Arc<str>>,
-    value: Value,
+    pub(crate) value: Value,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Value {
+pub(crate) enum Value {
     Watts(f64),
     Joules(f64),
     /// The recorder had no figure.
@@ -134,7 +134,7 @@ impl Device for Replay {
 }
 
 /// Rows of a log, those of one moment together.
-fn read(text: &str) -> Result<Vec<Vec<Recorded>>, String> {
+pub(crate) fn read(text: &str) -> Result<Vec<Vec<Recorded>>, String> {
     let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let Some((_, head)) = lines.clone().next() else { return Err("is empty".into()) };
     let moments = if head.starts_with("Time,") && head.contains(",Watts,") {

@@ -13,8 +13,8 @@ pub fn cpu_ticks(stat: &str) -> Option<CpuTicks> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
     let ticks: Vec<u64> = line.split_ascii_whitespace().map_while(|t| t.parse().ok()).collect();
     let at = |index: usize| ticks.get(index).copied().unwrap_or(0);
-    (ticks.len() >= 4)
-        .then(|| CpuTicks { busy: at(0) + at(1) + at(2) + at(5) + at(6), steal: at(7) })
+    let busy = [0, 1, 2, 5, 6].map(at).into_iter().fold(0, u64::saturating_add);
+    (ticks.len() >= 4).then(|| CpuTicks { busy, steal: at(7) })
 }
 
 /// Boot time in seconds since the Unix epoch.
@@ -67,7 +67,7 @@ pub fn cpu_info(text: &str) -> CpuInfo {
     info.threads = (threads > 0).then_some(threads);
     info.sockets = (!sockets.is_empty()).then_some(sockets.len() as i32);
     info.cores = (!cores.is_empty()).then_some(cores.len() as i32);
-    info.mhz = (mhz_count > 0).then(|| mhz / f64::from(mhz_count));
+    info.mhz = (mhz_count > 0).then(|| mhz / f64::from(mhz_count)).filter(|mhz| mhz.is_finite());
     info
 }
 
@@ -110,6 +110,16 @@ mod tests {
         assert_eq!((info.threads, info.sockets, info.mhz), (Some(1), None, None));
         assert_eq!(memory_bytes("MemTotal:       16384 kB\n"), Some(16_777_216));
         assert_eq!(memory_bytes("MemFree: 1 kB\n"), None);
+    }
+
+    #[test]
+    fn figures_that_no_cpu_has_are_no_panic_and_no_frequency() {
+        let most = u64::MAX;
+        let stat = format!("cpu  {most} {most} 3 4\n");
+        assert_eq!(cpu_ticks(&stat), Some(CpuTicks { busy: most, steal: 0 }));
+        for mhz in ["inf", "NaN", "1e999"] {
+            assert_eq!(cpu_info(&format!("cpu MHz\t: {mhz}\n")).mhz, None, "{mhz}");
+        }
     }
 
     proptest! {

@@ -5,16 +5,17 @@
 //! `agent` knows which workload a process belongs to. Without permission the
 //! profiler is missing, with the reason, and everything else goes on.
 
-mod go_table;
-mod jit;
-mod kallsyms;
+pub(crate) mod go_table;
+pub(crate) mod jit;
+pub(crate) mod kallsyms;
 mod perf;
 mod python;
 mod record;
+pub(crate) mod record;
 pub mod selection;
 mod stack;
 mod symbols;
-mod unwind;
+pub(crate) mod unwind;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -163,12 +164,18 @@ fn open(proc: &Proc, sysfs: &Path, sampling: Sampling) -> Result<Sampler, String
     })
 }
 
+/// The most that Linux can be built for.
+const MAX_CPUS: u32 = 8192;
+
 /// `0-3,8` as numbers.
-fn cpu_list(text: &str) -> Option<Vec<u32>> {
+pub(crate) fn cpu_list(text: &str) -> Option<Vec<u32>> {
     let mut cpus = Vec::new();
     for range in text.trim().split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        cpus.extend(first.parse::<u32>().ok()?..=last.parse().ok()?);
+        let (first, last) = (first.parse::<u32>().ok()?, last.parse::<u32>().ok()?);
+        // A list that repeats itself is no list, either.
+        (last < MAX_CPUS && cpus.len() < MAX_CPUS as usize).then_some(())?;
+        cpus.extend(first..=last);
     }
     Some(cpus)
 }
@@ -340,6 +347,8 @@ mod tests {
         assert_eq!(cpu_list("0-2,5\n"), Some(vec![0, 1, 2, 5]));
         assert_eq!(cpu_list("0"), Some(vec![0]));
         assert_eq!(cpu_list(""), None);
+        assert_eq!(cpu_list("0-4294967295"), None, "more than there are");
+        assert_eq!(cpu_list(&"0-8191,".repeat(99)), None);
     }
 
     #[test]

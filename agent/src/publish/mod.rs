@@ -5,10 +5,10 @@
 //! goes through the spool, which is drained in order once the bus is back, so
 //! that no batch overtakes another. The scan never waits for any of this.
 
-mod frame;
+pub(crate) mod frame;
 mod local;
 mod nats;
-mod spool;
+pub(crate) mod spool;
 
 use std::path::PathBuf;
 use std::sync::Arc;

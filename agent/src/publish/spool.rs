@@ -226,6 +226,20 @@ fn read_record_bytes(reader: &Reader, segment_bytes: u64) -> io::Result<Vec<u8>>
     Ok(bytes)
 }
 
+/// Records that lie whole at the start of a segment, read as `Spool::read` does.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn records(file: File, segment_bytes: u64) -> io::Result<Vec<Batch>> {
+    let mut reader = Reader { number: 0, file, position: 0 };
+    let mut batches = Vec::new();
+    while let Frame::Record(batch, length) =
+        frame::decode(&read_record_bytes(&reader, segment_bytes)?)
+    {
+        batches.push(batch);
+        reader.position += length as u64;
+    }
+    Ok(batches)
+}
+
 fn count_records(mut content: &[u8]) -> u64 {
     let mut count = 0;
     while let Frame::Record(_, length) = frame::decode(content) {

@@ -69,7 +69,8 @@ pub fn quantity(unit: MetricUnit, value: f64) -> Option<Quantity> {
     if unit == MetricUnit::Celsius {
         return (-273.0..1000.0).contains(&value).then_some(Quantity::Celsius(value));
     }
-    (value >= 0.0).then_some(match unit {
+    // Of kilowatt hours, some are more joules than a float holds.
+    (value >= 0.0 && (value * 3.6e6).is_finite()).then_some(match unit {
         MetricUnit::Joules => Quantity::Joules(value),
         MetricUnit::Millijoules => Quantity::Joules(value / 1e3),
         MetricUnit::Microjoules => Quantity::Joules(value / 1e6),

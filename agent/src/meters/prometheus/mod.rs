@@ -3,7 +3,7 @@
 //! Counters are turned into energy here; one that went back was reset, and
 //! its interval is unknown.
 
-mod known;
+pub(crate) mod known;
 mod text;
 
 use std::collections::{BTreeMap, HashMap};
@@ -138,7 +138,7 @@ impl Device for Prometheus {
 }
 
 /// The first sample of each zone counts: exporters show a zone once.
-fn decode(text: &str, meanings: &[Meaning], host: &Arc<str>, name: &str) -> Scrape {
+pub(crate) fn decode(text: &str, meanings: &[Meaning], host: &Arc<str>, name: &str) -> Scrape {
     let meaning = |metric: &str| meanings.iter().find(|meaning| meaning.metric == metric);
     let mut scrape = Scrape::new();
     for sample in text::samples(text, |metric| meaning(metric).is_some()) {
@@ -172,6 +172,7 @@ fn row(zone: &Arc<str>, interval: f64) -> MeterRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::endpoint::MetricUnit;
 
     #[test]
     fn well_known_names_are_read_in_their_units() {
@@ -197,6 +198,12 @@ mod tests {
                 ),
             ]
         );
+    }
+
+    #[test]
+    fn a_counter_beyond_all_joules_is_no_figure() {
+        assert_eq!(known::quantity(MetricUnit::KilowattHours, 1e308), None);
+        assert_eq!(known::quantity(MetricUnit::KilowattHours, 1.0), Some(Quantity::Joules(3.6e6)));
     }
 
     #[tokio::test]

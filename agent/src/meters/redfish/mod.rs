@@ -7,8 +7,8 @@
 //! `decode` turns documents into figures; `energy` decides whether a counter
 //! is fine enough for the interval. Only links below `/redfish/` are followed.
 
-mod decode;
-mod energy;
+pub(crate) mod decode;
+pub(crate) mod energy;
 
 use std::sync::Arc;
 

@@ -8,10 +8,10 @@
 //! and PX) and Server Technology (Sentry 3 and 4). Banks and branches tell
 //! amperes only, and watts made of amperes would be a guess: they are left out.
 
-mod decode;
-mod oids;
+pub(crate) mod decode;
+pub(crate) mod oids;
 mod rows;
-mod session;
+pub(crate) mod session;
 
 use std::collections::HashMap;
 use std::sync::Arc;

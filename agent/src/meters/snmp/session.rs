@@ -135,7 +135,10 @@ impl Session {
     }
 }
 
-fn rows(pdu: &Pdu<'_>, repetitions: u32) -> Result<Vec<(Vec<u64>, Value)>, SessionError> {
+pub(crate) fn rows(
+    pdu: &Pdu<'_>,
+    repetitions: u32,
+) -> Result<Vec<(Vec<u64>, Value)>, SessionError> {
     if pdu.error_status != 0 {
         return Err(SessionError::Garbage(format!("error status {}", pdu.error_status)));
     }

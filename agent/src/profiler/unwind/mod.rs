@@ -8,7 +8,7 @@
 //! framehop does the steps. Code without a table is left by frame pointers,
 //! and where the copy ends, the kernel's chain goes on.
 
-mod elf;
+pub(crate) mod elf;
 mod layout;
 mod registers;
 
@@ -172,7 +172,7 @@ impl Unwinding {
         stack: StackCopy<'_>,
     ) -> Result<Next, End> {
         let at = position.address_for_lookup().wrapping_sub(moved_by);
-        if position.is_return_address() && table.is_signal_trampoline(at + 1) {
+        if position.is_return_address() && table.is_signal_trampoline(at.wrapping_add(1)) {
             *registers = registers::interrupted(registers, &stack).ok_or(End::CopyEnded)?;
             let at = FrameAddress::from_instruction_pointer(registers::instruction(registers));
             return Ok(Next::Interrupted(at));
@@ -231,7 +231,7 @@ impl Unwinding {
             }
         };
         let table = self.table(pid, &mapping)?;
-        let own = table.address_of(address - mapping.start + mapping.offset)?;
+        let own = table.address_of((address - mapping.start).checked_add(mapping.offset)?)?;
         Some((table, address.wrapping_sub(own)))
     }
 

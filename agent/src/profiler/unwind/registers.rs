@@ -33,13 +33,13 @@ impl Registers {
     }
 
     #[cfg(target_arch = "x86_64")]
-    pub(super) fn to_framehop(self) -> framehop::UnwindRegsNative {
+    pub(crate) fn to_framehop(self) -> framehop::UnwindRegsNative {
         let [bp, sp, ip] = self.0;
         framehop::UnwindRegsNative::new(ip, sp, bp)
     }
 
     #[cfg(target_arch = "aarch64")]
-    pub(super) fn to_framehop(self) -> framehop::UnwindRegsNative {
+    pub(crate) fn to_framehop(self) -> framehop::UnwindRegsNative {
         let [fp, lr, sp, _] = self.0;
         framehop::UnwindRegsNative::new(lr, sp, fp)
     }

@@ -1,0 +1,263 @@
+//! Doors to the parsers for the fuzz targets in `fuzz/` (feature `fuzzing`).
+//!
+//! Bytes come in that anybody on the node or the network may have written;
+//! what must not happen is a panic, memory beyond the stated bounds, or a
+//! figure that can't be true. The last is asserted here.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Write;
+use std::time::Instant;
+
+use framehop::{CacheNative, FrameAddress, MayAllocateDuringUnwind, Unwinder};
+
+use crate::config::endpoint::{MetricOptions, MetricTier, MetricUnit};
+use crate::config::{gateway, Options};
+use crate::meters::redfish::energy::Energy;
+use crate::meters::snmp::{decode, oids, session, Place};
+use crate::meters::{ipmi, prometheus, redfish, replay};
+use crate::procfs::{maps, node, stat, status, Proc};
+use crate::profiler::go_table::GoTable;
+use crate::profiler::jit::{hotspot_frame, perf_map::PerfMap, JitNames};
+use crate::profiler::kallsyms::Kallsyms;
+use crate::profiler::record::{self, Record};
+use crate::profiler::unwind::{elf::UnwindTable, Registers, StackCopy, Unwinding, REGISTERS};
+use crate::publish::{frame, spool};
+use crate::workload_key::{declared, workload, Facts};
+use crate::{cgroup, language, profiler};
+
+/// Longer than the prefix and the cut name.
+const MAX_KEY_CHARS: usize = 140;
+const MAX_WATTS: f64 = 1e6;
+
+/// `/proc/PID/stat`, `status`, `io`, `maps`.
+pub fn process_files(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = stat::parse(bytes);
+    let _ = (status::switches(&text), status::cpus_allowed(&text), status::io(&text));
+    assert!(maps::parse(&text).count() <= maps::parse_all(&text).count());
+}
+
+/// `/proc/stat`, `cpuinfo`, `meminfo`, and the lists of CPUs in sysfs.
+pub fn node_files(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = (node::cpu_ticks(&text), node::boot_time(&text), node::memory_bytes(&text));
+    let _ = profiler::cpu_list(&text);
+    assert!(node::cpu_info(&text).mhz.is_none_or(f64::is_finite));
+}
+
+/// `/proc/PID/cgroup` and a cgroup's quota.
+pub fn cgroup(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = cgroup::membership(&text);
+    assert!(cgroup::v2_quota(&text).is_none_or(|cpus| cpus > 0.0 && cpus.is_finite()));
+}
+
+/// The name of a workload from environment, arguments and cgroup.
+pub fn workload_key(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (first, rest) = text.split_once('\0').unwrap_or((&text, ""));
+    for membership in [cgroup::membership(rest), cgroup::Membership::default()] {
+        for exe in [Some(first), Some("python3.11"), Some("java"), Some("node"), None] {
+            let declared = declared(rest.as_bytes());
+            let (comm, cmdline, membership) = (first, bytes, membership.clone());
+            let facts = Facts { declared, membership, exe, comm, cmdline, kernel_thread: false };
+            let key = workload(&facts).key;
+            assert!(key.chars().count() <= MAX_KEY_CHARS && key.matches('/').count() == 1, "{key}");
+        }
+    }
+}
+
+/// What language a program is, by its bytes and by its mapped files.
+pub fn language(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = language::in_content(bytes);
+    let _ = language::by_name_and_maps("python3", &text);
+    let _ = language::by_name_and_maps(text.lines().next().unwrap_or_default(), &text);
+    let _ = language::libraries(&text);
+}
+
+thread_local! {
+    static UNWINDING: RefCell<(Unwinding, JitNames)> = RefCell::new((
+        Unwinding::new(Proc::new("/nowhere")),
+        JitNames::new(Proc::new("/nowhere"), false),
+    ));
+}
+
+/// The perf ring: records, and walks of the registers and stacks in them by frame pointers.
+pub fn perf_records(bytes: &[u8]) {
+    for layout in [record::Layout::Chain, record::Layout::ChainAndStack] {
+        let mut rest = bytes;
+        while let Some((record, after)) = record::split(rest, layout) {
+            assert!(after.len() < rest.len(), "no progress");
+            if let Record::Sample(sample) = record {
+                UNWINDING.with_borrow_mut(|(unwinding, jit)| {
+                    unwinding.unwind(1, sample.state, &sample.user, Instant::now(), jit)
+                });
+            }
+            rest = after;
+        }
+    }
+}
+
+/// `/proc/kallsyms`, `perf-PID.map` and a HotSpot method's first bytes.
+pub fn code_names(bytes: &[u8]) {
+    let address = word(bytes);
+    if let Some(kallsyms) = Kallsyms::read(bytes) {
+        let _ = (kallsyms.name(address), kallsyms.name(u64::MAX));
+    }
+    let map = PerfMap::parse(bytes);
+    for address in [address, 0x1000, u64::MAX] {
+        assert_eq!(map.start(address).is_some(), map.name(address).is_some());
+    }
+    let _ = hotspot_frame::return_address_at(&bytes[..bytes.len().min(hotspot_frame::ENTRY_BYTES)]);
+}
+
+/// A Go program's function table.
+pub fn go_table(bytes: &[u8]) {
+    const TEXT: u64 = 0x401000;
+    let Some(table) = GoTable::open(bytes, TEXT) else { return };
+    for address in [TEXT, TEXT + 0x10, TEXT + 0x14, TEXT + 0x3f, TEXT + 0x40, word(bytes), u64::MAX]
+    {
+        let _ = (table.step(address), table.name(address));
+    }
+}
+
+/// An ELF file: its segments, unwind tables and Go table, and steps by them.
+pub fn unwind_table(bytes: &[u8]) {
+    let Some(table) = in_memory(bytes).and_then(UnwindTable::read) else { return };
+    let mut cache = CacheNative::<MayAllocateDuringUnwind>::new_in();
+    for segment in table.segments.iter().take(4) {
+        for into in [0, 1, 4, 5, 0x10, 0x40, segment.bytes / 2, segment.bytes.saturating_sub(1)] {
+            let address = segment.address.wrapping_add(into);
+            let _ = table.address_of(segment.offset.wrapping_add(into));
+            let _ = table.is_signal_trampoline(address);
+            if let Some(go) = &table.go {
+                let _ = (go.step(address), go.name(address));
+            }
+            let stack = StackCopy::new(0x7000, bytes);
+            let mut registers = [0x7020; REGISTERS];
+            registers[REGISTERS - 2] = 0x7000;
+            let mut registers = Registers::from_sample(registers).to_framehop();
+            let position = FrameAddress::from_instruction_pointer(address);
+            let mut read = |address| stack.read(address).ok_or(());
+            let _ = table.unwinder.unwind_frame(position, &mut registers, &mut cache, &mut read);
+        }
+    }
+}
+
+/// An SNMP answer as it comes from the network, and cells of any value.
+pub fn snmp(bytes: &[u8]) {
+    if let Ok(pdu) = snmp2::Pdu::from_bytes(bytes) {
+        for (_, value) in session::rows(&pdu, 50).unwrap_or_default() {
+            points(&[(vec![1], value.clone()), (vec![1, 1, 5], value)].into());
+        }
+    }
+    let cell = |chunk: &[u8]| {
+        let index = vec![1, u64::from(chunk[0] & 7), u64::from(chunk[1] & 7)];
+        (index, decode::Value::Number(word(&chunk[2..]) as i64))
+    };
+    points(&bytes.chunks_exact(10).take(64).map(cell).collect());
+    let _ = String::from_utf8_lossy(bytes).parse::<Place>();
+}
+
+fn points(cells: &decode::Cells) {
+    for table in oids::VENDORS.iter().flat_map(|vendor| vendor.tables) {
+        for point in decode::points(table, |_| Some(cells)) {
+            assert!(point.power_watts.is_ok_and(is_power) || point.power_watts.is_err());
+            assert!(point.energy.is_none_or(|energy| energy.joules_per_step > 0.0));
+        }
+    }
+}
+
+/// A document of a BMC's Redfish service.
+pub fn redfish(bytes: &[u8]) {
+    use redfish::decode::{environment, is_absent, link, members, power, supplies, thermal};
+    let Ok(document) = serde_json::from_slice(bytes) else { return };
+    assert!(members(&document, 16).len() <= 16);
+    let _ = (link(&document, "Power"), is_absent(&document));
+    assert!(thermal(&document).is_none_or(f64::is_finite));
+    let mut energy = Energy::default();
+    let all = [environment(&document), supplies(&[document.clone(), document.clone()])];
+    for seen in all.into_iter().chain([power(&document)]) {
+        let (joules, watts, _) = energy.interval(&seen, Some(2.0));
+        assert!(joules.is_none_or(|joules| joules >= 0.0 && joules.is_finite()));
+        assert!(watts.is_none_or(|watts| watts >= 0.0 && watts.is_finite()));
+    }
+}
+
+/// A page of a Prometheus exporter.
+pub fn prometheus(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let own = MetricOptions {
+        metric: "up".into(),
+        unit: MetricUnit::KilowattHours,
+        tier: MetricTier::Wall,
+        zone_label: Some("zone".into()),
+        host_label: Some("host".into()),
+    };
+    let meanings = prometheus::known::meanings(&[own]);
+    let scrape = prometheus::decode(&text, &meanings, &"host".into(), "name");
+    assert!(scrape.values().all(|(quantity, _)| match *quantity {
+        prometheus::known::Quantity::Joules(value) | prometheus::known::Quantity::Watts(value) =>
+            value >= 0.0 && value.is_finite(),
+        prometheus::known::Quantity::Celsius(value) => value.is_finite(),
+    }));
+}
+
+/// What `ipmitool dcmi power reading` printed.
+pub fn ipmitool(bytes: &[u8]) {
+    assert!(ipmi::watts(&String::from_utf8_lossy(bytes)).map_or(true, is_power));
+}
+
+/// A recorded log of power.
+pub fn replay_log(bytes: &[u8]) {
+    let moments = replay::read(&String::from_utf8_lossy(bytes)).unwrap_or_default();
+    for recorded in moments.into_iter().flatten() {
+        if let replay::Value::Watts(value) | replay::Value::Joules(value) = recorded.value {
+            assert!(is_power(value));
+        }
+    }
+}
+
+/// A segment of the spool, and one record whose checksum is right.
+pub fn spool(bytes: &[u8]) {
+    let Some(file) = in_memory(bytes) else { return };
+    let batches = spool::records(file, bytes.len() as u64).unwrap_or_default();
+    assert!(batches.iter().map(|batch| batch.payload.len()).sum::<usize>() <= bytes.len());
+
+    let mut sealed = (bytes.len() as u32).to_le_bytes().to_vec();
+    sealed.extend(crc32fast::hash(bytes).to_le_bytes());
+    sealed.extend(bytes);
+    if let frame::Frame::Record(batch, length) = frame::decode(&sealed) {
+        assert_eq!((length, frame::encode(&batch)), (sealed.len(), sealed));
+    }
+}
+
+/// The agent's file, and the gateway's.
+pub fn settings(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Err(error) = Options::from_toml(&text, "agent.toml").and_then(Options::resolve) {
+        assert!(!error.to_string().is_empty());
+    }
+    if let Ok((_, devices)) = gateway::from_toml(&text, "gateway.toml") {
+        assert!(devices.hosts().all(|host| !host.is_empty()));
+    }
+}
+
+fn is_power(watts: f64) -> bool {
+    (0.0..=MAX_WATTS).contains(&watts)
+}
+
+/// The last eight bytes.
+fn word(bytes: &[u8]) -> u64 {
+    bytes.last_chunk().map_or(0, |word| u64::from_ne_bytes(*word))
+}
+
+/// A file that lies nowhere.
+fn in_memory(bytes: &[u8]) -> Option<File> {
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::memfd_create("fuzz", flags).ok()?);
+    file.write_all(bytes).ok()?;
+    Some(file)
+}
