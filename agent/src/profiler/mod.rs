@@ -10,7 +10,6 @@ pub(crate) mod jit;
 pub(crate) mod kallsyms;
 mod perf;
 mod python;
-mod record;
 pub(crate) mod record;
 pub mod selection;
 mod stack;
