@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 AGENT := agent/target/release/eo-agent
 CARGO_FLAGS ?= --locked
 
-.PHONY: help up demo test test-slow lint fuzz miri bench lock clean prerequisites
+.PHONY: help up demo test test-slow lint fuzz miri agent-deb bench lock clean prerequisites
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ lint: $(VENV)/.installed-dev ## Linters and types, warnings are errors
 
 fuzz: | prerequisites ## Damaged input for every parser of the agent: make fuzz SECONDS=60 (per target)
 	@agent/fuzz/run $(or $(SECONDS),60)
+
+agent-deb: $(AGENT) ## Debian package of the agent in dist/
+	@deploy/agent/build-deb.sh
 
 bench: $(VENV)/.installed-dev $(AGENT) ## Short benchmarks; docs in benchmarks/README.md
 	@$(BIN)/python -m benchmarks.run --short

@@ -21,6 +21,7 @@ from typing import Any
 
 import nats
 import nkeys
+import pyarrow.ipc
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 import ExportProfilesServiceRequest
@@ -93,9 +94,9 @@ class Authority:
 
 
 @contextlib.contextmanager
-def nats_server(folder: Path, more: str) -> Iterator[int]:
-    """A real server on loopback with JetStream."""
-    port = free_port()
+def nats_server(folder: Path, more: str, port: int = 0) -> Iterator[int]:
+    """A real server on loopback with JetStream; port 0: any free one."""
+    port = port or free_port()
     config = folder / "nats.conf"
     config.write_text(f'listen: "127.0.0.1:{port}"\njetstream {{ store_dir: "{folder / "js"}" }}\n{more}\n')
     with subprocess.Popen([nats_binary(), "-c", str(config)], stderr=subprocess.DEVNULL) as process:
@@ -305,3 +306,76 @@ def test_energy_and_profiles_reach_an_otlp_receiver(tmp_path: Path) -> None:
         assert len(profiles.dictionary.stack_table) > 1
         assert gzip.decompress(seen["/ingest"][1])[:1] == b"\x0a"
     assert "s3cret" not in (tmp_path / "log").read_text()
+
+
+def batches(url: str) -> list[bytes]:
+    """All messages of the stream."""
+
+    async def read() -> list[bytes]:
+        client = await nats.connect(url)
+        try:
+            stream = client.jetstream()
+            count = (await stream.stream_info("EO")).state.messages
+            reader = await stream.pull_subscribe("eo.v1.>", durable="reader")
+            found: list[bytes] = []
+            while len(found) < count:
+                found += [message.data for message in await reader.fetch(min(100, count - len(found)), timeout=10)]
+            return found
+        finally:
+            await client.close()
+
+    return asyncio.run(read())
+
+
+def test_a_spool_that_was_killed_in_mid_write_gives_whole_batches(tmp_path: Path) -> None:
+    """SIGKILL while the bus is away, six times; then all that was spooled arrives, each batch readable."""
+    port = free_port()
+    options = ("--nats-url", f"nats://127.0.0.1:{port}", "--profile-hz", "0")
+
+    def spooled() -> int:
+        return sum(file.stat().st_size for file in (tmp_path / "spool").glob("*.spool"))
+
+    for _ in range(6):
+        before = spooled()
+        with agent(tmp_path, *options) as process:
+            until(lambda before=before: spooled() > before + 10_000, "spooling")  # type: ignore[misc]
+            process.kill()
+    with nats_server(tmp_path, "", port) as port:
+        url = f"nats://127.0.0.1:{port}"
+        assert stored(url) == 0
+        with agent(tmp_path, *options):
+            until(lambda: spooled() == 0, "an empty spool", timeout=60)
+        found = batches(url)
+    assert len(found) > 12
+    for one in found:
+        assert pyarrow.ipc.open_stream(one).read_all().num_rows > 0
+
+
+def test_a_full_disk_costs_batches_and_not_the_agent(tmp_path: Path) -> None:
+    """The loss is counted and said; the agent goes on."""
+    if os.geteuid() != 0:
+        missing("mounting a small file system takes root")
+    metrics, spool = free_port(), tmp_path / "spool"
+    spool.mkdir()
+    options = ["--nats-url", f"nats://127.0.0.1:{free_port()}", "--spool-dir", str(spool), "--profile-hz", "0"]
+    options += ["--interval-seconds", "0.5", "--metrics-listen", f"127.0.0.1:{metrics}"]
+    mount = f'mount -t tmpfs -o size=128k none "{spool}" && exec "$0" "$@"'
+    command = ["unshare", "--mount", "sh", "-c", mount, str(AGENT), "run", *options]
+    with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
+        try:
+
+            def lost() -> float:
+                with contextlib.suppress(urllib.error.URLError):
+                    text = urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=5).read().decode()
+                    for family in text_string_to_metric_families(text):
+                        for one in family.samples:
+                            if one.labels.get("cause") == "spool_error":
+                                return float(one.value)
+                return 0
+
+            assert until(lost, "a lost batch", timeout=60) > 0
+            assert process.poll() is None
+        finally:
+            process.terminate()
+            process.wait(10)
+    assert "free disk space" in (tmp_path / "log").read_text()
