@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 AGENT := agent/target/release/eo-agent
 CARGO_FLAGS ?= --locked
 
-.PHONY: help up demo test test-slow lint fuzz miri agent-deb bench lock clean prerequisites
+.PHONY: help up demo test test-slow lint fuzz agent-deb bench lock clean prerequisites
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'

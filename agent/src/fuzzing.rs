@@ -261,3 +261,49 @@ fn in_memory(bytes: &[u8]) -> Option<File> {
     file.write_all(bytes).ok()?;
     Some(file)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without a fuzzer: the seeds, cut and damaged in every place, through every door.
+    #[test]
+    fn damaged_seeds_break_nothing() {
+        let doors: [fn(&[u8]); 16] = [
+            process_files,
+            node_files,
+            cgroup,
+            workload_key,
+            language,
+            perf_records,
+            code_names,
+            go_table,
+            unwind_table,
+            snmp,
+            redfish,
+            prometheus,
+            ipmitool,
+            replay_log,
+            spool,
+            settings,
+        ];
+        let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds");
+        let mut seen = 0;
+        for folder in std::fs::read_dir(seeds).unwrap().flatten().filter(|f| f.path().is_dir()) {
+            for seed in std::fs::read_dir(folder.path()).unwrap().flatten() {
+                let bytes = std::fs::read(seed.path()).unwrap();
+                doors.iter().for_each(|door| door(&bytes));
+                for at in (0..bytes.len()).step_by(7) {
+                    let mut damaged = bytes.clone();
+                    damaged[at] ^= 0xff;
+                    doors.iter().for_each(|door| {
+                        door(&damaged);
+                        door(&bytes[..at]);
+                    });
+                }
+                seen += 1;
+            }
+        }
+        assert!(seen > 30, "{seen} seeds");
+    }
+}

@@ -155,7 +155,7 @@ impl<B: Bytes> GoTable<B> {
         let mut flags = [0];
         (entry <= wanted && self.bytes.read_at(at.checked_add(self.flag_at)?, &mut flags) == 1)
             .then_some(Function {
-                entry: self.text_start + u64::from(entry),
+                entry: self.text_start.checked_add(entry.into())?,
                 name_offset: self.word_at(at.checked_add(4)?)?,
                 depths_offset: self.word_at(at.checked_add(16)?)?,
                 flags: flags[0],
@@ -288,6 +288,17 @@ mod tests {
         for outside in [0, TEXT, TEXT + 0xf, TEXT + 0x50, u64::MAX] {
             assert_eq!((table.step(outside), table.name(outside)), (None, None), "{outside:x}");
         }
+    }
+
+    #[test]
+    fn code_at_the_end_of_all_addresses_is_no_panic() {
+        let mut bytes = table();
+        let text = u64::MAX - 0x20;
+        bytes[24..32].copy_from_slice(&text.to_le_bytes());
+        // The first function starts behind the last address.
+        bytes[112..116].copy_from_slice(&0x30u32.to_le_bytes());
+        let table = GoTable::open(bytes.as_slice(), TEXT).unwrap();
+        assert_eq!((table.step(text + 5), table.name(text + 5)), (None, None));
     }
 
     #[test]

@@ -67,6 +67,11 @@ impl UnwindTable {
         let mut info = sections(&elf).or_else(|| from_program_header(&elf)).unwrap_or_default();
         // Code addresses of position-dependent programs do not start at 0.
         info.base_svma = 0;
+        let index = info.eh_frame_hdr.as_deref().zip(info.eh_frame_hdr_svma.as_ref());
+        if !index.is_some_and(|(index, range)| is_sound_index(index, range.start)) {
+            // framehop then makes its own.
+            (info.eh_frame_hdr, info.eh_frame_hdr_svma) = (None, None);
+        }
         let table = |data: &Option<Vec<u8>>| data.as_ref().map_or(0, Vec::len);
         let bytes = table(&info.eh_frame) + table(&info.eh_frame_hdr) + table(&info.debug_frame);
         let mut unwinder = FileUnwinder::new();
@@ -199,6 +204,23 @@ fn address_range(start: u64, bytes: usize) -> Option<Range<u64>> {
     Some(start..start.checked_add(bytes as u64)?)
 }
 
+/// Whether every entry points into the table. gimli subtracts the table's
+/// start from it, unchecked.
+fn is_sound_index(index: &[u8], index_address: u64) -> bool {
+    const COUNT_4_BYTES: u8 = 0x03;
+    const SORTED_PAIRS_4_BYTES: u8 = 0x3b;
+    let (Some(table), [_, _, COUNT_4_BYTES, SORTED_PAIRS_4_BYTES, ..]) =
+        (eh_frame_address(index, index_address), index)
+    else {
+        return false;
+    };
+    let (pairs, _) = index.get(12..).unwrap_or_default().as_chunks::<8>();
+    pairs.iter().all(|[_, _, _, _, entry @ ..]| {
+        let entry = index_address.checked_add_signed(i32::from_le_bytes(*entry).into());
+        entry.is_some_and(|entry| entry >= table)
+    })
+}
+
 /// The pointer to `.eh_frame` in an index (version 1, 4 bytes relative to
 /// itself: what every linker writes), see the Linux Standard Base, 10.6.2.
 fn eh_frame_address(index: &[u8], index_address: u64) -> Option<u64> {
@@ -243,6 +265,17 @@ mod tests {
         let table = UnwindTable::read(file).unwrap();
         let whole = UnwindTable::read(File::open("/proc/self/exe").unwrap()).unwrap();
         assert!(table.bytes >= whole.bytes, "{} of {} bytes", table.bytes, whole.bytes);
+    }
+
+    #[test]
+    fn an_index_that_points_before_the_table_is_not_used() {
+        let mut index = vec![1, 0x1b, 3, 0x3b, 0x1c, 0, 0, 0, 1, 0, 0, 0];
+        index.extend([0, 0, 0, 0, 0x20, 0, 0, 0]);
+        assert!(is_sound_index(&index, 0x1000), "table at 0x1020, entry, too");
+        index[16] = 0x1f;
+        assert!(!is_sound_index(&index, 0x1000));
+        index[3] = 0;
+        assert!(!is_sound_index(&index, 0x1000) && !is_sound_index(&[], 0));
     }
 
     #[test]
