@@ -41,12 +41,17 @@ use config::{Config, ConfigError, Options};
 
 /// Exit code for a setting that can't be used.
 const CONFIGURATION_ERROR: u8 = 2;
+/// Exit code of a profile without a sample.
+const NOTHING_FOUND: u8 = 1;
 
 /// Runs the command line; the whole of the binary.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run { config, options } => resolve(config, *options).and_then(run),
-        Command::Profile(options) => profile_command::run(&options),
+        Command::Profile(options) => match profile_command::run(&options) {
+            Ok(false) => return ExitCode::from(NOTHING_FOUND),
+            outcome => outcome.map(drop),
+        },
         Command::Check { config, options, output } => {
             resolve(config, *options).map(|config| check::print(&config, output))
         }

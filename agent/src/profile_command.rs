@@ -17,8 +17,8 @@ const MAX_SECONDS: f64 = 3600.0;
 /// Naming the last addresses of a busy node may take a while.
 const LAST_WINDOW_WITHIN: Duration = Duration::from_secs(60);
 
-/// Runs the command. The error names the option to correct.
-pub fn run(options: &ProfileOptions) -> Result<(), ConfigError> {
+/// Runs the command; whether there was a sample. The error names the option to correct.
+pub fn run(options: &ProfileOptions) -> Result<bool, ConfigError> {
     check(options)?;
     let proc = Proc::new(&options.procfs);
     if let Some(pid) = options.pid {
@@ -37,7 +37,8 @@ pub fn run(options: &ProfileOptions) -> Result<(), ConfigError> {
     let (sums, lost) = sample(profiler, options);
     let profile = profile(&proc, options, sums, started.as_nanos() as u64);
     tell(&profile, lost);
-    write(&profile, options)
+    write(&profile, options)?;
+    Ok(profile.samples() > 0)
 }
 
 fn check(options: &ProfileOptions) -> Result<(), ConfigError> {

@@ -14,6 +14,8 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
 /// Larger than `stat`, `status` and `io` of any process.
 const ONE_READ_BYTES: usize = 4096;
 
@@ -81,6 +83,24 @@ impl Proc {
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// A mapped file as the process has it: the mapping itself, which a file that
+    /// was deleted or replaced has too, else the path below the process' root.
+    /// Never waits for a pipe or a device that somebody put there.
+    pub fn mapped_file(&self, pid: i32, start: u64, end: u64, path: &str) -> Option<fs::File> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let mapping = self.root.join(format!("{pid}/map_files/{start:x}-{end:x}"));
+        let by_path = || {
+            let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let root = self.root.join(format!("{pid}/root"));
+            let root = rustix::fs::open(root, directory, Mode::empty()).ok()?;
+            let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+            rustix::fs::openat2(&root, path, flags, Mode::empty(), inside).ok()
+        };
+        let file = rustix::fs::open(mapping, flags, Mode::empty()).ok().or_else(by_path)?;
+        let file = fs::File::from(file);
+        file.metadata().is_ok_and(|about| about.is_file()).then_some(file)
+    }
+
     /// Where `/proc/PID/exe` points, without the mark of a deleted file.
     pub fn exe(&self, pid: i32) -> Option<PathBuf> {
         let target = fs::read_link(self.root.join(pid.to_string()).join("exe")).ok()?;
@@ -100,6 +120,27 @@ impl Proc {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_in_place_of_a_program_is_not_waited_for() {
+        let fake = tempfile::tempdir().unwrap();
+        let root = fake.path().join("7/root");
+        fs::create_dir_all(&root).unwrap();
+        let pipe = root.join("prog");
+        let made = rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            Mode::RUSR | Mode::WUSR,
+            0,
+        );
+        made.unwrap();
+        let proc = Proc::new(fake.path());
+        assert!(proc.mapped_file(7, 0, 1, "/prog").is_none());
+        fs::remove_file(&pipe).unwrap();
+        fs::write(&pipe, "x").unwrap();
+        assert!(proc.mapped_file(7, 0, 1, "/prog").is_some());
+    }
 
     #[test]
     fn a_long_list_of_mappings_is_read_to_its_end() {

@@ -48,6 +48,8 @@ const MAX_STACKS: usize = 20_000;
 const OTHER_STACKS: &str = "[other stacks]";
 /// Above this the symbol tables are dropped and read again when needed.
 const MEMORY_BUDGET_BYTES: u64 = 30 << 20;
+/// Above this they are dropped at once, whatever reading them again costs.
+const MEMORY_LIMIT_BYTES: u64 = 44 << 20;
 const MIN_RESET_EVERY: Duration = Duration::from_secs(60);
 
 /// How often to look, and how much of a stack to take along.
@@ -294,9 +296,15 @@ impl Worker {
                 Place::Compiled => jit.name(pid, address, now),
             };
             self.symbols.resolve(pid, addresses.into_iter(), elsewhere);
+            if resident_bytes(&self.proc).is_some_and(|bytes| bytes > MEMORY_LIMIT_BYTES) {
+                // The tables of one large program may be as large as all others together.
+                self.symbols.reset();
+                perf::give_back_memory();
+            }
         }
         for (trace, count) in pending {
-            if !last && self.jit.is_asking(trace.pid) {
+            let room = self.pending.len() < MAX_STACKS;
+            if !last && room && self.jit.is_asking(trace.pid) {
                 // Its names are on their way: they will be here the next time.
                 *self.pending.entry(trace).or_default() += count;
                 continue;

@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::BufReader;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -159,10 +160,11 @@ impl Symbols {
         if mapping.path.starts_with('[') {
             return format!("{module} (process)").into();
         }
-        let offset = address - mapping.start + mapping.offset;
-        let file = self.proc.path(format!("{pid}/root{}", mapping.path));
-        let build_id =
-            self.build_ids.entry(file.display().to_string()).or_insert_with(|| build_id(&file));
+        let offset = address.wrapping_sub(mapping.start).wrapping_add(mapping.offset);
+        let key = format!("{} {} {}", mapping.device, mapping.inode, mapping.path);
+        let proc = &self.proc;
+        let read = || build_id(&proc.mapped_file(pid, mapping.start, mapping.end, mapping.path)?);
+        let build_id = self.build_ids.entry(key).or_insert_with(read);
         match build_id {
             Some(id) => format!("[{id}+0x{offset:x}] ({module})").into(),
             None => format!("[{module}+0x{offset:x}] ({module})").into(),
@@ -170,8 +172,10 @@ impl Symbols {
     }
 }
 
-fn build_id(file: &Path) -> Option<String> {
-    let id = read_elf_build_id(file).ok()??;
+/// Of the very file that is open, whatever lies at its path by now.
+fn build_id(file: &fs::File) -> Option<String> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let id = read_elf_build_id(Path::new(&path)).ok()??;
     Some(id.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 

@@ -8,20 +8,24 @@
 //! by the very process, and a SIGQUIT goes only to a process that catches it.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{openat, openat2, unlinkat, AtFlags, Mode, OFlags, ResolveFlags, CWD};
+use rustix::net::{socket_with, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{kill_process, Pid, Signal};
 
 use crate::procfs::Proc;
 
 const LISTENS_WITHIN: Duration = Duration::from_secs(5);
+const MAX_ANSWER_BYTES: usize = 4096;
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
-/// A code map of an application server has some ten thousand lines.
-const MAX_MAP_BYTES: u64 = 48 << 20;
+/// A code map of an application server has some ten thousand lines; of a
+/// longer one the end is read.
+const MAX_MAP_BYTES: u64 = 8 << 20;
 
 /// A JVM, by its pid here and in its own pid namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,10 +46,20 @@ impl Target {
         let directory = temporary_directory(proc, self.pid).ok()?;
         let name = format!("perf-{}.map", self.own_pid);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = File::from(openat(&directory, name, flags, Mode::empty()).ok()?);
-        file.metadata().is_ok_and(|about| about.is_file()).then_some(())?;
+        let mut file = File::from(openat(&directory, name, flags, Mode::empty()).ok()?);
+        let about = file.metadata().ok()?;
+        // Anybody may write into /tmp: names are taken from the process' own user, or root.
+        let user = std::fs::metadata(proc.path(self.pid.to_string())).ok()?.uid();
+        (about.is_file() && (about.uid() == user || about.uid() == 0)).then_some(())?;
+        let skipped = about.len().saturating_sub(MAX_MAP_BYTES);
+        file.seek(SeekFrom::Start(skipped)).ok()?;
         let mut bytes = Vec::new();
         file.take(MAX_MAP_BYTES).read_to_end(&mut bytes).ok()?;
+        if skipped > 0 {
+            // The first line is torn.
+            let line = bytes.iter().position(|byte| *byte == b'\n')?;
+            bytes.drain(..=line);
+        }
         Some(bytes)
     }
 
@@ -58,11 +72,9 @@ impl Target {
             Err(_) => self.wake(proc, &directory)?,
         };
         let limit = |error: std::io::Error| format!("attach: {error}");
-        socket.set_read_timeout(Some(ANSWERS_WITHIN)).map_err(limit)?;
         socket.set_write_timeout(Some(ANSWERS_WITHIN)).map_err(limit)?;
         socket.write_all(b"1\0jcmd\0Compiler.perfmap\0\0\0").map_err(limit)?;
-        let mut answer = String::new();
-        socket.take(4096).read_to_string(&mut answer).map_err(limit)?;
+        let answer = read_answer(&mut socket).map_err(limit)?;
         match answer.lines().next() {
             Some("0") => Ok(()),
             _ => Err(format!(
@@ -74,7 +86,12 @@ impl Target {
 
     fn connect(&self, directory: &OwnedFd) -> std::io::Result<UnixStream> {
         let path = format!("/proc/self/fd/{}/.java_pid{}", directory.as_raw_fd(), self.own_pid);
-        let socket = UnixStream::connect(path)?;
+        // Not blocking: a program may let its queue of connections fill up.
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        let socket = UnixStream::from(socket);
+        socket.set_nonblocking(false)?;
         let peer = rustix::net::sockopt::socket_peercred(&socket)?;
         if peer.pid.as_raw_nonzero().get() != self.pid {
             return Err(std::io::Error::other("somebody else answers in place of the JVM"));
@@ -114,6 +131,23 @@ impl Target {
             }
         }
     }
+}
+
+/// All of a short answer, within the time for the whole of it.
+fn read_answer(socket: &mut UnixStream) -> std::io::Result<String> {
+    let until = Instant::now() + ANSWERS_WITHIN;
+    let mut answer = Vec::new();
+    let mut buffer = [0; 512];
+    while answer.len() < MAX_ANSWER_BYTES {
+        let rest = until.saturating_duration_since(Instant::now());
+        socket.set_read_timeout(Some(rest.max(Duration::from_millis(1))))?;
+        let length = socket.read(&mut buffer)?;
+        if length == 0 {
+            break;
+        }
+        answer.extend_from_slice(&buffer[..length]);
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// /tmp as the process sees it, without leaving its root by any link.

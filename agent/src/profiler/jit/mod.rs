@@ -70,9 +70,11 @@ impl JitNames {
     /// Asks for the map of a process that runs code at this address without a
     /// file, unless the address is known or the process was asked lately.
     pub fn want(&mut self, pid: i32, address: u64, now: Instant) {
+        let busy = self.known.iter().any(|(other, known)| *other != pid && known.asking.is_some());
         let known = self.known.get_or_insert_mut(pid, Known::default);
         known.take_answer(pid);
-        if known.map.start(address).is_some() || known.asking.is_some() {
+        // One at a time: a map takes megabytes while it is read.
+        if busy || known.map.start(address).is_some() || known.asking.is_some() {
             return;
         }
         let growing = ASK_FIRST_AFTER.saturating_mul(1 << known.asked.min(8));

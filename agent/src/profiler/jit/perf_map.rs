@@ -2,18 +2,23 @@
 //!
 //! One line per piece of code, `start size name`, in hexadecimal, with or
 //! without `0x` (OpenJDK's `Compiler.perfmap` writes it, V8 does not). A later
-//! line wins over an earlier one for the same start. The program may be
-//! writing while it is read: a torn last line is left out.
+//! line wins over an earlier one wherever they overlap: memory is used again.
+//! The program may be writing while it is read: a torn last line is left out.
+//! Of a map that is too long the newest lines are kept.
 
-/// Pieces and bytes of names that are kept; more is left out.
-const MAX_PIECES: usize = 200_000;
-const MAX_NAMES_BYTES: usize = 12 << 20;
+use std::collections::BTreeMap;
+
+/// Pieces and bytes of names that are kept; older ones are left out.
+const MAX_PIECES: usize = 100_000;
+const MAX_NAMES_BYTES: usize = 6 << 20;
 const MAX_NAME_BYTES: usize = 1024;
 
 #[derive(Debug, Clone, Copy)]
 struct Piece {
     start: u64,
-    bytes: u32,
+    end: u64,
+    /// Where the code began before newer code took a part of its place.
+    code_start: u64,
     name_at: u32,
     name_bytes: u16,
 }
@@ -29,33 +34,37 @@ impl PerfMap {
     /// Reads the text of a map. Lines that are none are left out.
     pub fn parse(text: &[u8]) -> PerfMap {
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let mut map = PerfMap::default();
-        for line in text[..whole].split(|byte| *byte == b'\n') {
-            if map.pieces.len() >= MAX_PIECES || map.names.len() >= MAX_NAMES_BYTES {
+        let mut names = String::new();
+        let mut pieces: BTreeMap<u64, Piece> = BTreeMap::new();
+        // The newest first: what is taken already stays.
+        for line in text[..whole].rsplit(|byte| *byte == b'\n') {
+            if pieces.len() >= MAX_PIECES || names.len() >= MAX_NAMES_BYTES {
                 break;
             }
-            if let Some((start, bytes, name)) = piece(line) {
-                let name_at = map.names.len() as u32;
-                map.names.push_str(&name);
-                map.pieces.push(Piece { start, bytes, name_at, name_bytes: name.len() as u16 });
+            let Some((code_start, bytes, name)) = piece(line) else { continue };
+            let before = pieces.range(..=code_start).next_back().map_or(0, |(_, piece)| piece.end);
+            let start = code_start.max(before);
+            let next = pieces.range(start..).next().map_or(u64::MAX, |(next, _)| *next);
+            let end = code_start.saturating_add(bytes.into()).min(next);
+            if start < end {
+                let (name_at, name_bytes) = (names.len() as u32, name.len() as u16);
+                names.push_str(&name);
+                pieces.insert(start, Piece { start, end, code_start, name_at, name_bytes });
             }
         }
-        // Stable: of the pieces with one start, the latest stays last.
-        map.pieces.sort_by_key(|piece| piece.start);
-        map.pieces.shrink_to_fit();
-        map.names.shrink_to_fit();
-        map
+        names.shrink_to_fit();
+        PerfMap { pieces: pieces.into_values().collect(), names }
     }
 
     /// Where the piece of code starts that an address lies in.
     pub fn start(&self, address: u64) -> Option<u64> {
-        Some(self.piece(address)?.start)
+        Some(self.piece(address)?.code_start)
     }
 
     fn piece(&self, address: u64) -> Option<&Piece> {
         let next = self.pieces.partition_point(|piece| piece.start <= address);
         let piece = self.pieces[..next].last()?;
-        (address - piece.start < u64::from(piece.bytes)).then_some(piece)
+        (address < piece.end).then_some(piece)
     }
 
     /// The name of the code at an address.
@@ -108,6 +117,20 @@ mod tests {
     fn the_latest_code_at_a_place_wins() {
         let map = PerfMap::parse(b"1000 40 old\n2000 40 other\n1000 40 new\n");
         assert_eq!(map.name(0x1000), Some("new"));
+        let overlap = PerfMap::parse(b"18f8 10 stale\n1800 20 kept\n1000 900 fresh\n");
+        assert_eq!(overlap.name(0x18f8), Some("fresh"));
+        assert_eq!((overlap.name(0x1902), overlap.name(0x1908)), (Some("stale"), None));
+        assert_eq!(overlap.name(0x1810), Some("fresh"));
+    }
+
+    #[test]
+    fn of_a_long_map_the_newest_lines_are_kept() {
+        let lines = (0..MAX_PIECES as u64 + 10).map(|line| format!("{:x} 10 f{line}\n", line * 16));
+        let map = PerfMap::parse(lines.collect::<String>().as_bytes());
+        assert_eq!(map.len(), MAX_PIECES);
+        let last = MAX_PIECES as u64 + 9;
+        assert_eq!(map.name(last * 16), Some(format!("f{last}").as_str()));
+        assert_eq!(map.name(0), None);
     }
 
     proptest! {

@@ -32,11 +32,7 @@ impl Code {
     /// Opens the file as the process sees it; one that was deleted, too, where
     /// `map_files` may be read.
     pub fn open(&self, proc: &Proc, pid: i32) -> Option<File> {
-        let by_mapping = format!("{pid}/map_files/{:x}-{:x}", self.start, self.end);
-        let by_path = || File::open(proc.path(format!("{pid}/root{}", self.file.path)));
-        let file = File::open(proc.path(by_mapping)).or_else(|_| by_path()).ok()?;
-        // Never wait for a device or a pipe.
-        file.metadata().is_ok_and(|about| about.is_file()).then_some(file)
+        proc.mapped_file(pid, self.start, self.end, &self.file.path)
     }
 }
 
