@@ -12,7 +12,9 @@ use rustix::process::Resource;
 use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::{mpsc, watch};
 
+use crate::cloud;
 use crate::config::{Config, ConfigError, SinkKind};
+use crate::containers::refresh::{Names, KNOWN_SOCKETS};
 use crate::export::{Exporter, Item};
 use crate::inventory::Inventory;
 use crate::meters::{self, Finding, Meter};
@@ -50,6 +52,8 @@ pub async fn run(config: Config) -> Result<(), ConfigError> {
     let mut publishing = tokio::spawn(publisher.run(receiver));
     let exporter = Exporter::start(&config.export, &config.host, metrics.clone())?;
     let mut agent = Agent::new(&config, sender, metrics, exporter)?;
+    agent.scanner.set_names(Names::start(config.name_sources.clone()).await);
+    agent.ask_cloud(config.cloud_metadata).await;
 
     let broken =
         |error: std::io::Error| ConfigError::new("signals", &error.to_string(), "report this");
@@ -124,6 +128,15 @@ pub fn abilities(
             config.procfs.display()
         )),
     }
+    match config.name_sources.as_slice() {
+        [] => abilities.missing.push(format!(
+            "container_names: no socket of a container runtime ({}) and no kubelet_url; containers and pods are known by their ids; set container_sockets where there is one",
+            KNOWN_SOCKETS.join(", ")
+        )),
+        sources => abilities.capabilities.extend(
+            sources.iter().map(|source| format!("container_names:{}", source.name())),
+        ),
+    }
     abilities
 }
 
@@ -197,6 +210,17 @@ impl Agent {
             metrics,
             exporter,
         })
+    }
+
+    /// The instance type, where only the metadata service has it and may be asked.
+    async fn ask_cloud(&mut self, allowed: bool) {
+        let Some(cloud) = self.node.cloud.filter(|_| allowed) else { return };
+        let asked = tokio::task::spawn_blocking(move || cloud.instance_type(cloud::METADATA)).await;
+        match asked {
+            Ok(Ok(name)) => self.node.instance_type = Some(name),
+            Ok(Err(reason)) => self.abilities.missing.push(format!("instance_type: {reason}")),
+            Err(_) => {}
+        }
     }
 
     /// One look at everything.

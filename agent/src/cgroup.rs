@@ -13,8 +13,11 @@ use std::sync::Once;
 /// Where a process belongs, as far as its cgroup path tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Membership {
+    /// The innermost container; the name where a runtime has no ids (LXC, systemd-nspawn).
     pub container_id: Option<String>,
     pub pod_id: Option<String>,
+    /// Guest of libvirt.
+    pub vm: Option<String>,
     /// systemd service unit, e.g. `ssh.service`.
     pub service: Option<String>,
 }
@@ -23,14 +26,16 @@ pub struct Membership {
 pub fn membership(text: &str) -> Membership {
     let mut found = Membership::default();
     for (_, path) in lines(text) {
-        for part in path.split('/') {
-            if let Some(id) = container_id(part) {
-                found.container_id.get_or_insert(id);
-            }
-            if let Some(uid) = pod_uid(part) {
-                found.pod_id.get_or_insert(uid);
-            }
+        let (mut container, mut pod, mut vm) = (None, None, None);
+        // Inside a node that is a container itself (kind), the inner ones count.
+        for part in path.split(['/', ':']) {
+            container = container_id(part).or_else(|| named_container(part)).or(container);
+            pod = pod_uid(part).or(pod);
+            vm = guest(part).or(vm);
         }
+        found.container_id = found.container_id.or(container);
+        found.pod_id = found.pod_id.or(pod);
+        found.vm = found.vm.or(vm);
         if found.service.is_none() {
             found.service = service(path);
         }
@@ -50,21 +55,77 @@ fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
 /// `libpod-<id>.scope`, or the bare id.
 fn container_id(part: &str) -> Option<String> {
     let part = part.strip_suffix(".scope").unwrap_or(part);
-    // containerd without systemd: `cri-containerd:<id>` behind the slice name.
-    let id = part.rsplit(['-', ':']).next()?;
+    let id = part.rsplit('-').next()?;
     let hex =
         id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
     // `crio-conmon-<id>` and `libpod-conmon-<id>` are the monitor, not the container.
     (hex && !part.contains("conmon")).then(|| id.to_owned())
 }
 
-/// `pod<uid>` (cgroupfs), `kubepods-burstable-pod<uid with _>.slice` (systemd).
+/// `lxc.payload.<name>`; `machine-<name>.scope` and `machine-lxc\x2d<n>\x2d<name>.scope`
+/// of systemd-machined; `systemd-nspawn@<name>.service`.
+fn named_container(part: &str) -> Option<String> {
+    let name = if let Some(name) = part.strip_prefix("lxc.payload.") {
+        name.to_owned()
+    } else if let Some(unit) = machine(part) {
+        if unit.starts_with("qemu-") {
+            return None;
+        }
+        unit.strip_prefix("lxc-").map(after_number).unwrap_or(&unit).to_owned()
+    } else {
+        unescape(part.strip_prefix("systemd-nspawn@")?.strip_suffix(".service")?)
+    };
+    (!name.is_empty()).then_some(name)
+}
+
+/// `machine-qemu\x2d<n>\x2d<guest>.scope`, as libvirt names it.
+fn guest(part: &str) -> Option<String> {
+    let unit = machine(part)?;
+    let name = after_number(unit.strip_prefix("qemu-")?);
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// Name of a machine of systemd-machined.
+fn machine(part: &str) -> Option<String> {
+    Some(unescape(part.strip_prefix("machine-")?.strip_suffix(".scope")?))
+}
+
+/// `web` of `3-web`.
+fn after_number(text: &str) -> &str {
+    match text.split_once('-') {
+        Some((number, name)) if number.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => text,
+    }
+}
+
+/// `\x2d` and the like, as systemd writes what a unit's name can't hold.
+fn unescape(text: &str) -> String {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, behind)) = rest.split_first() {
+        let code = rest.strip_prefix(b"\\x").and_then(|hex| hex.get(..2));
+        let code = code.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        match code {
+            Some(code) => {
+                plain.push(code);
+                rest = rest.get(4..).unwrap_or_default();
+            }
+            None => {
+                plain.push(first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&plain).into_owned()
+}
+
+/// `pod<uid>` (cgroupfs), `kubepods-burstable-pod<uid with _>.slice` (systemd),
+/// and the same below a root of the kubelet's own (`kubelet-kubepods-…`).
 fn pod_uid(part: &str) -> Option<String> {
     let part = part.strip_suffix(".slice").unwrap_or(part);
-    let uid = if part.starts_with("kubepods") {
-        part.rsplit("-pod").next()?
-    } else {
-        part.strip_prefix("pod")?
+    let uid = match part.split_once("kubepods") {
+        Some((_, behind)) => behind.rsplit_once("-pod")?.1,
+        None => part.strip_prefix("pod")?,
     };
     let uid = uid.replace('_', "-");
     // A UUID, or the 32 hex digits of a static (mirror) pod.
@@ -77,7 +138,7 @@ fn pod_uid(part: &str) -> Option<String> {
 fn service(path: &str) -> Option<String> {
     let unit = path.split('/').rev().find(|part| part.ends_with(".service"))?;
     // Every desktop program of a user sits below `user@1000.service`.
-    (!unit.starts_with("user@")).then(|| unit.replace("\\x2d", "-"))
+    (!unit.starts_with("user@")).then(|| unescape(unit))
 }
 
 /// CPUs that the quota of the cgroup of a process, or of a parent, allows.
@@ -155,6 +216,7 @@ mod tests {
     use proptest::prelude::*;
 
     const ID: &str = "3f2ac1d0b5e44a61a5d2b8d7c9e0f1a23f2ac1d0b5e44a61a5d2b8d7c9e0f1a2";
+    const OUTER: &str = "aaaac1d0b5e44a61a5d2b8d7c9e0f1a23f2ac1d0b5e44a61a5d2b8d7c9e0f1a2";
     const UID: &str = "0d6d1a2b-1c5e-4f7a-9a70-3c1f2e5d7b90";
 
     #[test]
@@ -178,10 +240,33 @@ mod tests {
             (
                 format!("1:name=systemd:/system.slice/containerd.service/kubepods-burstable-pod{under}.slice:cri-containerd:{ID}"),
                 true,
-                false,
+                true,
                 Some("containerd.service"),
             ),
+            (
+                format!("0::/system.slice/docker-{OUTER}.scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod{under}.slice/cri-containerd-{ID}.scope"),
+                true,
+                true,
+                None,
+            ),
+            (format!("6:memory:/docker/{OUTER}/kubelet/kubepods/besteffort/pod{UID}/{ID}"), true, true, None),
+            (
+                format!("0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container"),
+                true,
+                false,
+                None,
+            ),
+            (
+                format!("0::/user.slice/user-1000.slice/user@1000.service/app.slice/docker-{ID}.scope"),
+                true,
+                false,
+                None,
+            ),
+            (format!("11:cpuset:/../../kubepods/burstable/pod{UID}/{ID}"), true, true, None),
+            (format!("0::/kubepods.slice/kubepods-pod{under}.slice/crio-{ID}.scope/container"), true, true, None),
+            (format!("0::/kubepods.slice/kubepods-pod{under}.slice/crio-conmon-{ID}.scope"), false, true, None),
             ("0::/system.slice/ssh.service".into(), false, false, Some("ssh.service")),
+            ("0::/system.slice/system-x\\x2dy.slice/x\\x2dy.service".into(), false, false, Some("x-y.service")),
             ("0::/system.slice/system-getty.slice/getty@tty1.service".into(), false, false, Some("getty@tty1.service")),
             ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/app-x.scope".into(), false, false, None),
             ("0::/".into(), false, false, None),
@@ -193,6 +278,46 @@ mod tests {
             assert_eq!(found.container_id.as_deref(), container.then_some(ID), "{text}");
             assert_eq!(found.pod_id.as_deref(), pod.then_some(UID), "{text}");
             assert_eq!(found.service.as_deref(), service, "{text}");
+        }
+    }
+
+    #[test]
+    fn machines_are_known_by_their_name() {
+        for (path, container, vm) in [
+            (
+                "/machine.slice/machine-qemu\\x2d1\\x2dweb\\x2dfront.scope/libvirt/emulator",
+                None,
+                Some("web-front"),
+            ),
+            (
+                "/machine.slice/machine-qemu\\x2d12\\x2dubuntu20.04.scope/libvirt/vcpu0",
+                None,
+                Some("ubuntu20.04"),
+            ),
+            ("/machine.slice/machine-lxc\\x2d7\\x2ddb.scope", Some("db"), None),
+            (
+                "/machine.slice/machine-debian\\x2dtree.scope/payload/system.slice/cron.service",
+                Some("debian-tree"),
+                None,
+            ),
+            ("/machine.slice/systemd-nspawn@build.service/payload", Some("build"), None),
+            ("/lxc.payload.web/system.slice/nginx.service", Some("web"), None),
+            ("/lxc.monitor.web", None, None),
+            ("/machine.slice", None, None),
+            ("/machine-.scope", None, None),
+        ] {
+            let found = membership(&format!("0::{path}\n"));
+            assert_eq!(found.container_id.as_deref(), container, "{path}");
+            assert_eq!(found.vm.as_deref(), vm, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_systemd_escaped_is_read_again() {
+        for (text, plain) in
+            [("a\\x2db", "a-b"), ("\\x2", "\\x2"), ("\\xzz", "\\xzz"), ("é\\xff", "é\u{fffd}")]
+        {
+            assert_eq!(unescape(text), plain);
         }
     }
 
@@ -241,6 +366,11 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in "[ -~\n]{0,200}") {
             let _ = membership(&text);
+        }
+
+        #[test]
+        fn no_escape_makes_it_panic(text in ".{0,40}") {
+            let _ = (unescape(&text), membership(&format!("0::/machine-{text}.scope")));
         }
     }
 }

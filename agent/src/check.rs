@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::agent::abilities;
 use crate::cli::Output;
 use crate::config::Config;
+use crate::containers::refresh;
 use crate::meters::{self, Finding};
 use crate::node;
 use crate::procfs::Proc;
@@ -23,6 +24,7 @@ pub fn print(config: &Config, output: Output) {
             Finding::Missing(text) => (meter.name(), false, text),
         })
         .collect();
+    let names = container_names(config);
     if output == Output::Json {
         let meters: Vec<_> = findings
             .iter()
@@ -36,6 +38,16 @@ pub fn print(config: &Config, output: Output) {
             "cpu_threads": node.cpu_threads,
             "memory_bytes": node.memory_bytes,
             "virtual": node.is_virtual,
+            "instance_type": node.instance_type,
+            "cpu_min_mhz": node.frequencies.min_mhz,
+            "cpu_max_mhz": node.frequencies.max_mhz,
+            "governor": node.frequencies.governor,
+            "gpus": node.gpus,
+            "container_names": names.iter().map(|(source, found)| json!({
+                "source": source,
+                "found": found.is_ok(),
+                "finding": found.as_ref().unwrap_or_else(|reason| reason),
+            })).collect::<Vec<_>>(),
             "meters": meters,
             "capabilities": abilities.capabilities,
             "missing": abilities.missing,
@@ -49,11 +61,27 @@ pub fn print(config: &Config, output: Output) {
     println!("  cpu      {}", node.cpu_model.unwrap_or_else(unknown));
     println!("  threads  {}", node.cpu_threads.map_or_else(unknown, |n| n.to_string()));
     println!("  virtual  {}", node.is_virtual.map_or_else(unknown, |v| v.to_string()));
+    println!("  governor {}", node.frequencies.governor.unwrap_or_else(unknown));
+    println!("  gpus     {}", node.gpus.map_or_else(unknown, |gpus| gpus.len().to_string()));
     println!("meters");
     for (name, found, text) in findings {
         println!("  {} {name}: {text}", if found { "yes" } else { "no " });
     }
+    println!("names of containers and pods");
+    match names.is_empty() {
+        true => println!("  no  no container runtime has a socket here"),
+        false => names.iter().for_each(|(source, found)| match found {
+            Ok(text) => println!("  yes {source}: {text}"),
+            Err(reason) => println!("  no  {source}: {reason}"),
+        }),
+    }
     println!("capabilities");
     abilities.capabilities.iter().for_each(|name| println!("  yes {name}"));
     abilities.missing.iter().for_each(|reason| println!("  no  {reason}"));
+}
+
+fn container_names(config: &Config) -> Vec<(String, Result<String, String>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else { return Vec::new() };
+    runtime.block_on(refresh::findings(&config.name_sources))
 }

@@ -22,8 +22,9 @@ const MAX_FILE_BYTES: u64 = 256 << 20;
 const MAX_WAITING: usize = 32;
 const MAX_KNOWN: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
+/// A file and its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct FileId {
+pub struct FileId {
     device: u64,
     inode: u64,
     bytes: u64,
@@ -31,7 +32,7 @@ struct FileId {
 }
 
 impl FileId {
-    fn of(metadata: &Metadata) -> FileId {
+    pub fn of(metadata: &Metadata) -> FileId {
         FileId {
             device: metadata.dev(),
             inode: metadata.ino(),

@@ -61,7 +61,15 @@ pub fn workload_key(bytes: &[u8]) {
         for exe in [Some(first), Some("python3.11"), Some("java"), Some("node"), None] {
             let declared = declared(rest.as_bytes());
             let (comm, cmdline, membership) = (first, bytes, membership.clone());
-            let facts = Facts { declared, membership, exe, comm, cmdline, kernel_thread: false };
+            let facts = Facts {
+                declared,
+                membership,
+                exe,
+                comm,
+                cmdline,
+                kernel_thread: false,
+                vm_name: None,
+            };
             let key = workload(&facts).key;
             assert!(key.chars().count() <= MAX_KEY_CHARS && key.matches('/').count() == 1, "{key}");
         }

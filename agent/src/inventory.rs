@@ -6,13 +6,20 @@
 //! second of CPU, a few per interval.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::checksum::{Checksum, Checksums};
-use crate::language::{by_content, by_name_and_maps, libraries, Language};
+use lru::LruCache;
+
+use crate::checksum::{Checksum, Checksums, FileId};
+use crate::containers::Placement;
+use crate::language::{
+    by_content, by_name_and_maps, libraries, uses_cpp, version_in_files, Language,
+};
 use crate::procfs::maps::basename;
 use crate::procfs::Proc;
+use crate::runtime_settings::{jvm_options, thread_counts};
 use crate::scan::{Process, Scanner};
 use crate::wire::InventoryRow;
 
@@ -24,16 +31,21 @@ const MAX_LOOKUPS: usize = 2;
 /// Cheap first rows in one interval, so that a start is spread out.
 const MAX_ROWS: usize = 500;
 
+/// Programs whose language is remembered.
+const MAX_LANGUAGES: NonZeroUsize = NonZeroUsize::new(512).unwrap();
+
 /// What was told about each process.
 pub struct Inventory {
     proc: Proc,
     checksums: Checksums,
+    languages: LruCache<FileId, Language>,
     told: HashMap<(i32, u64), Told>,
 }
 
 struct Told {
     at: f64,
     workload: Arc<str>,
+    placement: Option<Arc<Placement>>,
     details: Option<Details>,
     checksum: Option<Arc<str>>,
 }
@@ -42,11 +54,17 @@ struct Told {
 struct Details {
     language: Language,
     libraries: Option<Vec<Arc<str>>>,
+    settings: Option<Vec<Arc<str>>>,
 }
 
 impl Inventory {
     pub fn new(proc: Proc) -> Inventory {
-        Inventory { proc, checksums: Checksums::new(), told: HashMap::new() }
+        Inventory {
+            proc,
+            checksums: Checksums::new(),
+            languages: LruCache::new(MAX_LANGUAGES),
+            told: HashMap::new(),
+        }
     }
 
     /// Rows that are due now.
@@ -82,10 +100,12 @@ impl Inventory {
         let mut now = before.unwrap_or_else(|| Told {
             at: boot_seconds,
             workload: process.workload.key.clone(),
+            placement: process.placement.clone(),
             details: None,
             checksum: None,
         });
-        let mut news = first || now.workload != process.workload.key;
+        let moved = now.workload != process.workload.key || now.placement != process.placement;
+        let mut news = first || moved;
         if process.cpu_seconds >= NOTABLE_CPU_SECONDS {
             if now.details.is_none() && *lookups > 0 {
                 *lookups -= 1;
@@ -104,19 +124,58 @@ impl Inventory {
         }
         now.at = boot_seconds;
         now.workload = process.workload.key.clone();
+        now.placement = process.placement.clone();
         let row = row(process, &now);
         (now, Some(row))
     }
 
-    fn details(&self, process: &Process) -> Details {
-        let maps = self.proc.maps(process.pid);
-        let name = exe_name(process);
-        let mut language = by_name_and_maps(name, maps.as_deref().unwrap_or_default());
-        if language.name.is_none() {
-            language = by_content(&self.exe_file(process.pid));
+    fn details(&mut self, process: &Process) -> Details {
+        let pid = process.pid;
+        let maps = self.proc.maps(pid);
+        let text = maps.as_deref().unwrap_or_default();
+        let mut language = by_name_and_maps(exe_name(process), text);
+        if language.name.is_none() || language.runtime_version.is_none() {
+            language = self.by_files(process, language);
         }
+        if language.name.is_none_or(|name| name == "c") && uses_cpp(text) {
+            language.name = Some("cpp");
+        }
+        let read = |name| {
+            let mut buffer = Vec::new();
+            self.proc.process_file(pid, name, &mut buffer).map(<[u8]>::to_vec)
+        };
+        let settings = read("environ").map(|environ| {
+            let mut settings = thread_counts(&environ);
+            if language.name == Some("java") {
+                settings.extend(jvm_options(&read("cmdline").unwrap_or_default()));
+            }
+            settings.into_iter().map(Arc::from).collect()
+        });
         let libraries = maps.map(|maps| libraries(&maps).into_iter().map(Arc::from).collect());
-        Details { language, libraries }
+        Details { language, libraries, settings }
+    }
+
+    /// What the executable and its runtime's files add; looked into once for all
+    /// processes of a program.
+    fn by_files(&mut self, process: &Process, known: Language) -> Language {
+        let exe_file = self.exe_file(process.pid);
+        let Some(id) = std::fs::metadata(&exe_file).ok().map(|found| FileId::of(&found)) else {
+            return known;
+        };
+        if let Some(found) = self.languages.get(&id) {
+            return found.clone();
+        }
+        let found = match (known.name, &process.exe) {
+            (None, _) => by_content(&exe_file),
+            (Some(name), Some(exe)) => {
+                let root = self.proc.path(format!("{}/root", process.pid));
+                let version = version_in_files(name, &root, exe, &exe_file);
+                Language { runtime_version: known.runtime_version.or(version), ..known }
+            }
+            (Some(_), None) => known,
+        };
+        self.languages.put(id, found.clone());
+        found
     }
 
     /// The link, not its target: it works across mount namespaces and deletion.
@@ -134,6 +193,7 @@ fn row(process: &Process, told: &Told) -> InventoryRow {
         Some(details) => details.language.clone(),
         None => by_name_and_maps(exe_name(process), ""),
     };
+    let placed = process.placement.as_deref();
     InventoryRow {
         scope: "process".into(),
         workload: Some(process.workload.key.clone()),
@@ -148,6 +208,15 @@ fn row(process: &Process, told: &Told) -> InventoryRow {
         runtime_version: language.runtime_version.as_deref().map(Arc::from),
         command_line: Some(process.program.clone()),
         libraries: told.details.as_ref().and_then(|details| details.libraries.clone()),
+        runtime_settings: told.details.as_ref().and_then(|details| details.settings.clone()),
+        namespace: placed.and_then(|placed| placed.namespace.clone()),
+        pod_name: placed.and_then(|placed| placed.pod_name.clone()),
+        owner: placed.and_then(|placed| placed.owner.clone()),
+        labels: placed.map(|placed| placed.labels.clone()),
+        container_name: placed.and_then(|placed| placed.container_name.clone()),
+        image: placed.and_then(|placed| placed.image.clone()),
+        image_digest: placed.and_then(|placed| placed.image_digest.clone()),
+        vm_uuid: process.vm_uuid.clone(),
         ..Default::default()
     }
 }

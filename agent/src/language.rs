@@ -6,12 +6,19 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Component, Path};
+
+use object::{Object, ObjectSection, ReadCache};
 
 use crate::procfs::maps::{self, basename};
 
 /// How much of an executable is searched for marks of Go and Rust.
 const SEARCH_BYTES: u64 = 4 << 20;
+/// Larger than any build information or list of compilers.
+const MAX_SECTION_BYTES: u64 = 4 << 20;
+const MAX_RELEASE_BYTES: u64 = 16 << 10;
+/// node's executable has some 100 MB, its version in the first half.
+const NODE_SEARCH_BYTES: u64 = 64 << 20;
 
 /// A language and, where a path tells it, the version of its runtime.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,7 +38,7 @@ const RUNTIMES: [(&str, &str); 6] = [
 ];
 
 /// Libraries that matter for advice, by the start of their file name.
-const LIBRARIES: [(&str, &str); 11] = [
+const LIBRARIES: [(&str, &str); 17] = [
     ("libopenblas", "openblas"),
     ("libscipy_openblas", "openblas"),
     ("libmkl", "mkl"),
@@ -41,6 +48,12 @@ const LIBRARIES: [(&str, &str); 11] = [
     ("libcudart", "cuda"),
     ("libcuda.so", "cuda"),
     ("libcublas", "cublas"),
+    ("libcudnn", "cudnn"),
+    ("libnccl", "nccl"),
+    ("libamdhip64", "hip"),
+    ("libblas.so", "blas"),
+    ("libomp.so", "libomp"),
+    ("libtcmalloc", "tcmalloc"),
     ("libjvm.so", "jvm"),
     ("libjemalloc", "jemalloc"),
 ];
@@ -61,9 +74,17 @@ pub fn by_name_and_maps(exe_name: &str, maps: &str) -> Language {
             .find_map(|file| RUNTIMES.iter().find(|(start, _)| file.starts_with(start)))
             .map(|(_, language)| *language),
     };
+    let mapped =
+        |prefix: &str| maps::parse(maps).find_map(|map| version_after(basename(map.path), prefix));
     let runtime_version = match name {
-        Some("python") => version_after(exe_name, "python").or_else(|| {
-            maps::parse(maps).find_map(|map| version_after(basename(map.path), "libpython"))
+        Some("python") => version_after(exe_name, "python").or_else(|| mapped("libpython")),
+        // libruby-3.1.so.3.1 of Debian, libruby.so.3.1 of others.
+        Some("ruby") => mapped("libruby-").or_else(|| mapped("libruby.so.")),
+        // .../Microsoft.NETCore.App/8.0.1/libcoreclr.so
+        Some("dotnet") => maps::parse(maps).find_map(|map| {
+            let (directory, file) = map.path.rsplit_once('/')?;
+            RUNTIMES.iter().find(|(start, name)| *name == "dotnet" && file.starts_with(start))?;
+            digits(basename(directory).as_bytes())
         }),
         _ => None,
     };
@@ -78,35 +99,116 @@ fn version_after(name: &str, prefix: &str) -> Option<String> {
     version.contains('.').then(|| version.to_owned())
 }
 
-/// Marks of a compiled program. `C` where it is an ELF file without them is
-/// not claimed: C++ and others look the same.
+/// Marks of a compiled program.
 pub fn by_content(exe: &Path) -> Language {
+    let sections = File::open(exe).ok().and_then(|file| {
+        let cache = ReadCache::new(file);
+        let elf = object::File::parse(&cache).ok()?;
+        let section = |name: &str| {
+            let section = elf.section_by_name(name)?;
+            (section.size() <= MAX_SECTION_BYTES).then(|| section.data().ok()).flatten()
+        };
+        Some(in_sections(section(".go.buildinfo"), section(".comment")))
+    });
+    match sections {
+        Some(Language { name: None | Some("c"), .. }) | None => {}
+        Some(found) => return found,
+    }
     let mut content = Vec::new();
     let read = File::open(exe).and_then(|file| file.take(SEARCH_BYTES).read_to_end(&mut content));
-    if read.is_err() {
-        return Language::default();
+    let found = if read.is_ok() { in_content(&content) } else { Language::default() };
+    if found.name.is_some() {
+        return found;
     }
-    in_content(&content)
+    sections.unwrap_or_default()
+}
+
+/// The sections that a linker leaves: Go's build information, and who compiled it (pure).
+pub fn in_sections(go_buildinfo: Option<&[u8]>, comment: Option<&[u8]>) -> Language {
+    if let Some(info) = go_buildinfo.filter(|info| find(info, b"\xff Go buildinf:").is_some()) {
+        let version = find(info, b"go1.").and_then(|at| digits(&info[at + 2..]));
+        return Language { name: Some("go"), runtime_version: version };
+    }
+    let comment = comment.unwrap_or_default();
+    if let Some(at) = find(comment, b"rustc version ") {
+        let version = digits(&comment[at + b"rustc version ".len()..]);
+        return Language { name: Some("rust"), runtime_version: version };
+    }
+    let compiled = find(comment, b"GCC: (").or_else(|| find(comment, b"clang version "));
+    Language { name: compiled.map(|_| "c"), runtime_version: None }
 }
 
 pub(crate) fn in_content(content: &[u8]) -> Language {
-    let find = |mark: &[u8]| content.windows(mark.len()).position(|window| window == mark);
     // runtime/debug/buildinfo: this magic precedes the version.
-    if find(b"\xff Go buildinf:").is_some() {
-        let version = find(b"go1.").and_then(|at| {
-            let text = &content[at + 2..(at + 14).min(content.len())];
-            let end =
-                text.iter().position(|b| !b.is_ascii_digit() && *b != b'.').unwrap_or(text.len());
-            let version = std::str::from_utf8(&text[..end]).ok()?.trim_end_matches('.');
-            (version.len() > 2).then(|| version.to_owned())
-        });
+    if find(content, b"\xff Go buildinf:").is_some() {
+        let version = find(content, b"go1.").and_then(|at| digits(&content[at + 2..]));
         return Language { name: Some("go"), runtime_version: version };
     }
     // Panic messages of the standard library carry their source path.
-    if find(b"/rustc/").is_some() || find(b"library/core/src/").is_some() {
+    if find(content, b"/rustc/").or_else(|| find(content, b"library/core/src/")).is_some() {
         return Language { name: Some("rust"), runtime_version: None };
     }
     Language::default()
+}
+
+fn find(content: &[u8], mark: &[u8]) -> Option<usize> {
+    memchr::memmem::find(content, mark)
+}
+
+/// `1.22.3` at the start of a text; at least one dot.
+fn digits(text: &[u8]) -> Option<String> {
+    let text = &text[..text.len().min(20)];
+    let end = text.iter().position(|b| !b.is_ascii_digit() && *b != b'.').unwrap_or(text.len());
+    let version = std::str::from_utf8(&text[..end]).ok()?.trim_matches('.');
+    version.contains('.').then(|| version.to_owned())
+}
+
+/// Version of a runtime that only its own files tell: `release` beside a JVM's
+/// `bin`, the address of node's source in its executable. `root` is the
+/// process' root directory, `exe` the path of its executable there.
+pub fn version_in_files(
+    language: &str,
+    root: &Path,
+    exe: &Path,
+    exe_file: &Path,
+) -> Option<String> {
+    match language {
+        "java" => {
+            let home = exe.parent()?.parent()?.strip_prefix("/").ok()?;
+            // A path with `..` could lead out of the root.
+            let plain = home.components().all(|part| matches!(part, Component::Normal(_)));
+            let file = File::open(plain.then(|| root.join(home).join("release"))?).ok()?;
+            let mut text = String::new();
+            file.take(MAX_RELEASE_BYTES).read_to_string(&mut text).ok()?;
+            java_release(&text)
+        }
+        "node" => {
+            let mut content = Vec::new();
+            File::open(exe_file).ok()?.take(NODE_SEARCH_BYTES).read_to_end(&mut content).ok()?;
+            node_release(&content)
+        }
+        _ => None,
+    }
+}
+
+/// `17.0.15` of `JAVA_VERSION="17.0.15"`.
+pub fn java_release(text: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.strip_prefix("JAVA_VERSION="))?;
+    let value = value.trim().trim_matches('"');
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'+' | b'-');
+    (!value.is_empty() && value.len() <= 32 && value.bytes().all(plain)).then(|| value.to_owned())
+}
+
+fn node_release(content: &[u8]) -> Option<String> {
+    const MARK: &[u8] = b"nodejs.org/download/release/v";
+    digits(&content[find(content, MARK)? + MARK.len()..])
+}
+
+/// Whether the C++ library is loaded.
+pub fn uses_cpp(maps: &str) -> bool {
+    maps::parse(maps)
+        .map(|map| basename(map.path))
+        .any(|file| file.starts_with("libstdc++.so") || file.starts_with("libc++.so"))
 }
 
 /// Libraries that matter, each once, sorted.
@@ -152,6 +254,54 @@ mod tests {
         assert_eq!((go.name, go.runtime_version.as_deref()), (Some("go"), Some("1.22.3")));
         assert_eq!(in_content(b"at /rustc/abc/library").name, Some("rust"));
         assert_eq!(in_content(b"plain"), Language::default());
+        let rust = in_sections(None, Some(b"GCC: (Debian) 12\0rustc version 1.75.0 (82e1608df)\0"));
+        assert_eq!((rust.name, rust.runtime_version.as_deref()), (Some("rust"), Some("1.75.0")));
+        let go = in_sections(Some(b"\xff Go buildinf:\x08\x02\0\0\x08go1.23.0\x10path"), None);
+        assert_eq!((go.name, go.runtime_version.as_deref()), (Some("go"), Some("1.23.0")));
+        assert_eq!(in_sections(None, Some(b"GCC: (GNU) 8.5.0\0")).name, Some("c"));
+        assert_eq!(in_sections(None, None), Language::default());
+    }
+
+    #[test]
+    fn this_test_is_known_as_rust() {
+        let found = by_content(&std::env::current_exe().unwrap());
+        assert_eq!(found.name, Some("rust"));
+        assert!(found.runtime_version.unwrap().starts_with("1."));
+        assert_eq!(by_content(Path::new("/nonexistent")), Language::default());
+    }
+
+    #[test]
+    fn versions_stand_in_paths_and_files() {
+        let maps =
+            "0-1 r-xp 0 0 1 /usr/share/dotnet/shared/Microsoft.NETCore.App/8.0.1/libcoreclr.so\n";
+        assert_eq!(by_name_and_maps("dotnet", maps).runtime_version.as_deref(), Some("8.0.1"));
+        let maps = "0-1 r-xp 0 0 1 /usr/lib/x86_64-linux-gnu/libruby-3.1.so.3.1.2\n";
+        assert_eq!(by_name_and_maps("ruby", maps).runtime_version.as_deref(), Some("3.1"));
+        assert_eq!(
+            java_release("LIBC=\"gnu\"\nJAVA_VERSION=\"17.0.15\"\n").as_deref(),
+            Some("17.0.15")
+        );
+        assert_eq!(java_release("JAVA_VERSION=\"a b\"\n"), None);
+        let content = b"https://nodejs.org/download/release/v20.20.2/node-v20.20.2.tar.gz";
+        assert_eq!(node_release(content).as_deref(), Some("20.20.2"));
+
+        let root = tempfile::tempdir().unwrap();
+        let home = root.path().join("opt/jdk");
+        std::fs::create_dir_all(&home).unwrap();
+        std::fs::write(home.join("release"), "JAVA_VERSION=\"21\"\n").unwrap();
+        let version =
+            |exe: &str| version_in_files("java", root.path(), Path::new(exe), Path::new("x"));
+        assert_eq!(version("/opt/jdk/bin/java").as_deref(), Some("21"));
+        assert_eq!(version("/opt/../opt/jdk/bin/java"), None);
+        assert_eq!(version("/usr/bin/java"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_them_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), text in ".{0,100}") {
+            let _ = (in_sections(Some(&bytes), Some(&bytes)), in_content(&bytes), node_release(&bytes));
+            let _ = (java_release(&text), by_name_and_maps("ruby", &text));
+        }
     }
 
     #[test]

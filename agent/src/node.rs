@@ -7,6 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::cloud::Cloud;
+use crate::hardware::{self, Frequencies};
 use crate::procfs::node::{cpu_info, memory_bytes};
 use crate::procfs::Proc;
 use crate::wire::InventoryRow;
@@ -22,6 +24,10 @@ pub struct Node {
     pub cpu_mhz: Option<f64>,
     pub memory_bytes: Option<i64>,
     pub is_virtual: Option<bool>,
+    pub frequencies: Frequencies,
+    pub gpus: Option<Vec<String>>,
+    pub instance_type: Option<String>,
+    pub cloud: Option<Cloud>,
 }
 
 /// What the agent can do here, and what it can't and why.
@@ -57,15 +63,26 @@ pub fn discover(proc: &Proc, sysfs: &Path) -> Node {
     let max_khz = read(&sysfs.join("devices/system/cpu/cpu0/cpufreq/base_frequency"))
         .or_else(|| read(&sysfs.join("devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")))
         .and_then(|khz| khz.parse::<f64>().ok());
+    let vendor = dmi("sys_vendor");
+    let cloud =
+        Cloud::of(vendor.as_deref(), product.as_deref(), dmi("chassis_asset_tag").as_deref());
+    // EC2 writes the type there; others name the platform only.
+    let instance_type = product.clone().filter(|_| vendor.as_deref() == Some("Amazon EC2"));
+    let topology = info.sockets.is_none().then(|| hardware::topology(sysfs)).flatten();
+    let board = || read(&sysfs.join("firmware/devicetree/base/model"));
     Node {
-        node_type: node_type(product, dmi("sys_vendor")),
+        node_type: node_type(product, vendor).or_else(board),
         cpu_model: info.model,
-        sockets: info.sockets,
-        cores: info.cores,
+        sockets: info.sockets.or(topology.map(|(sockets, _)| sockets)),
+        cores: info.cores.or(topology.map(|(_, cores)| cores)),
         cpu_threads: info.threads,
         cpu_mhz: max_khz.map(|khz| khz / 1000.0).or(info.mhz),
         memory_bytes: proc.node_file("meminfo").ok().as_deref().and_then(memory_bytes),
         is_virtual: known_product.then_some(is_virtual),
+        frequencies: hardware::frequencies(sysfs),
+        gpus: hardware::gpus(sysfs),
+        instance_type,
+        cloud,
     }
 }
 
@@ -82,7 +99,7 @@ fn node_type(product: Option<String>, vendor: Option<String>) -> Option<String> 
 
 /// A one-line file; None when absent, empty or a placeholder of the firmware.
 fn read(path: &Path) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?.trim().to_owned();
+    let text = fs::read_to_string(path).ok()?.trim_matches(['\0', '\n', ' ']).to_owned();
     let placeholder = ["To Be Filled By O.E.M.", "System Product Name", "Default string", "None"];
     (!text.is_empty() && !placeholder.contains(&text.as_str())).then_some(text)
 }
@@ -103,6 +120,11 @@ impl Node {
             is_virtual: self.is_virtual,
             capabilities: list(&abilities.capabilities),
             missing: list(&abilities.missing),
+            cpu_min_mhz: self.frequencies.min_mhz,
+            cpu_max_mhz: self.frequencies.max_mhz,
+            governor: text(&self.frequencies.governor),
+            gpus: self.gpus.as_deref().and_then(list),
+            instance_type: text(&self.instance_type),
             ..Default::default()
         }
     }

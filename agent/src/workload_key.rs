@@ -1,7 +1,7 @@
 //! A name for what a process belongs to, stable across restarts.
 //!
 //! In order: what the owner declared (`EO_WORKLOAD`), the pod, the container,
-//! the systemd service, the kernel, and at last the program itself. Of a
+//! the virtual machine, the systemd service, the kernel, and at last the program itself. Of a
 //! process' environment exactly two variables are looked at, and of its
 //! arguments only the script, module, class or jar that is the program:
 //! arguments hold secrets. `scan` keeps the answer for the life of a process.
@@ -47,6 +47,8 @@ pub fn declared(environ: &[u8]) -> Declared {
 pub struct Facts<'f> {
     pub declared: Declared,
     pub membership: Membership,
+    /// Guest that this process runs, by its arguments.
+    pub vm_name: Option<&'f str>,
     pub kernel_thread: bool,
     pub exe: Option<&'f str>,
     pub comm: &'f str,
@@ -59,7 +61,9 @@ pub fn workload(facts: &Facts) -> Workload {
     } else if let Some(uid) = &facts.membership.pod_id {
         ("pod", uid.clone(), None)
     } else if let Some(id) = &facts.membership.container_id {
-        ("container", id.clone(), None)
+        ("container", clean(id), None)
+    } else if let Some(guest) = facts.vm_name.or(facts.membership.vm.as_deref()) {
+        ("vm", clean(guest), None)
     } else if let Some(unit) = &facts.membership.service {
         ("service", clean(unit), None)
     } else if facts.kernel_thread {
@@ -155,7 +159,7 @@ fn script(arguments: &[Cow<'_, str>]) -> Option<String> {
 }
 
 /// java options that take the next argument as their value.
-const JAVA_VALUE_OPTIONS: [&str; 7] =
+pub const JAVA_VALUE_OPTIONS: [&str; 7] =
     ["-cp", "-classpath", "--class-path", "-p", "--module-path", "--add-modules", "--add-opens"];
 
 fn java_main(arguments: &[Cow<'_, str>]) -> Option<String> {
@@ -173,7 +177,7 @@ fn java_main(arguments: &[Cow<'_, str>]) -> Option<String> {
 }
 
 /// No control characters, no slashes, at most `MAX_NAME_CHARS`.
-fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() || c == '/' || c == '\u{fffd}' { '_' } else { c })
         .take(MAX_NAME_CHARS)
@@ -238,6 +242,7 @@ mod tests {
         let membership = Membership {
             container_id: Some("c".into()),
             pod_id: Some("p".into()),
+            vm: Some("guest".into()),
             service: Some("s.service".into()),
         };
         let mut facts = Facts { membership, comm: "x", kernel_thread: true, ..Default::default() };
@@ -252,6 +257,10 @@ mod tests {
         facts.membership.pod_id = None;
         assert_eq!(&*workload(&facts).key, "container/c");
         facts.membership.container_id = None;
+        assert_eq!(&*workload(&facts).key, "vm/guest");
+        facts.vm_name = Some("by its/arguments");
+        assert_eq!(&*workload(&facts).key, "vm/by its_arguments");
+        (facts.vm_name, facts.membership.vm) = (None, None);
         assert_eq!(&*workload(&facts).key, "service/s.service");
         facts.membership.service = None;
         assert_eq!(&*workload(&facts).key, "kernel/threads");

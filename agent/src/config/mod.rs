@@ -5,6 +5,7 @@
 //! wrong and what to do. Secrets are read from files when they are needed and
 //! are never part of these values.
 
+mod containers;
 pub mod endpoint;
 mod export;
 pub mod gateway;
@@ -18,6 +19,7 @@ pub use export::ExportConfig;
 pub use nats::NatsConfig;
 use serde::Deserialize;
 
+use crate::containers::refresh::Source;
 use crate::profiler::selection::Selection;
 use crate::profiler::Sampling;
 
@@ -108,6 +110,24 @@ pub struct Options {
     /// Mount point of the cgroup hierarchies [default: /sys/fs/cgroup]
     #[arg(long)]
     pub cgroupfs: Option<PathBuf>,
+    /// Sockets of container runtimes, `cri:PATH` or `docker:PATH`; repeatable [default: the known ones that exist]
+    #[arg(long)]
+    pub container_sockets: Option<Vec<String>>,
+    /// Ask the kubelet who made each pod, e.g. https://127.0.0.1:10250 [default: off]
+    #[arg(long, env = "EO_KUBELET_URL")]
+    pub kubelet_url: Option<String>,
+    /// File with a token for the kubelet
+    #[arg(long, env = "EO_KUBELET_TOKEN_FILE")]
+    pub kubelet_token_file: Option<PathBuf>,
+    /// Certificate authority of the kubelet
+    #[arg(long, env = "EO_KUBELET_CA_FILE")]
+    pub kubelet_ca_file: Option<PathBuf>,
+    /// Do not verify the kubelet's certificate [default: false]
+    #[arg(long)]
+    pub kubelet_insecure: Option<bool>,
+    /// Ask the cloud's metadata service (169.254.169.254) for the instance type [default: false]
+    #[arg(long)]
+    pub cloud_metadata: Option<bool>,
     /// Where rows go [default: nats]
     #[arg(long, value_enum)]
     pub sink: Option<SinkKind>,
@@ -167,6 +187,8 @@ pub struct Config {
     pub procfs: PathBuf,
     pub sysfs: PathBuf,
     pub cgroupfs: PathBuf,
+    pub name_sources: Vec<Source>,
+    pub cloud_metadata: bool,
     pub sink: SinkKind,
     pub path: Option<PathBuf>,
     pub parent_pid: Option<i32>,
@@ -241,6 +263,12 @@ impl Options {
             procfs,
             sysfs,
             cgroupfs,
+            container_sockets,
+            kubelet_url,
+            kubelet_token_file,
+            kubelet_ca_file,
+            kubelet_insecure,
+            cloud_metadata,
             sink,
             path,
             parent_pid,
@@ -261,6 +289,7 @@ impl Options {
                 "set both EO_NATS_USER and EO_NATS_PASSWORD_FILE, or neither",
             ));
         }
+        let name_sources = containers::sources(&self)?;
         let certificate_files = match (self.nats_cert_file, self.nats_key_file) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
@@ -326,6 +355,8 @@ impl Options {
             procfs: self.procfs.unwrap_or_else(|| "/proc".into()),
             sysfs: self.sysfs.unwrap_or_else(|| "/sys".into()),
             cgroupfs: self.cgroupfs.unwrap_or_else(|| "/sys/fs/cgroup".into()),
+            name_sources,
+            cloud_metadata: self.cloud_metadata.unwrap_or(false),
             sink,
             path: self.path,
             parent_pid: self.parent_pid,

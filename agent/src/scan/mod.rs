@@ -27,6 +27,10 @@ use std::sync::Arc;
 use children::Ended;
 
 use crate::cgroup;
+use crate::containers::refresh::Names;
+use crate::containers::{Directory, Placement};
+use crate::guest::guest;
+use crate::procfs::maps::basename;
 use crate::procfs::stat::Stat;
 use crate::procfs::status::{self, Io, Switches};
 use crate::procfs::{stat, Proc};
@@ -46,6 +50,9 @@ const MAX_SWITCH_THREADS: usize = 256;
 const MAX_OPEN_FILES: usize = 4096;
 /// Longer than any `stat` line.
 const STAT_BYTES: usize = 1024;
+
+/// Ids of containers and pods that are remembered as asked about.
+const MAX_ASKED: usize = 16_384;
 
 /// Ended processes are remembered a little longer than a profile's window.
 const REMEMBER_SECONDS: f64 = 15.0;
@@ -76,6 +83,10 @@ pub struct Process {
     pub workload: Workload,
     pub container_id: Option<Arc<str>>,
     pub pod_id: Option<Arc<str>>,
+    /// What its container runtime told.
+    pub placement: Option<Arc<Placement>>,
+    /// Of the guest that it runs.
+    pub vm_uuid: Option<Arc<str>>,
     pub kernel_thread: bool,
     pub first_seen: f64,
     /// CPU seconds since the agent knows it.
@@ -124,6 +135,12 @@ pub struct Scanner {
     ended: Vec<(f64, Process)>,
     previous: Option<Moment>,
     max_open_files: usize,
+    names: Option<Names>,
+    directory: Arc<Directory>,
+    /// Ids that a runtime was asked about.
+    asked: HashSet<Arc<str>>,
+    /// CPU quota by the text of `/proc/PID/cgroup`, and when it was read.
+    quotas: HashMap<String, (Option<f64>, f64)>,
 }
 
 impl Scanner {
@@ -136,11 +153,32 @@ impl Scanner {
             ended: Vec::new(),
             previous: None,
             max_open_files: max_open_files(),
+            names: None,
+            directory: Arc::default(),
+            asked: HashSet::new(),
+            quotas: HashMap::new(),
+        }
+    }
+
+    /// Names for containers and pods come from there.
+    pub fn set_names(&mut self, mut names: Names) {
+        self.directory = names.newest();
+        self.names = Some(names);
+    }
+
+    /// Takes over what the container runtimes told since the last look.
+    fn take_names(&mut self) {
+        let Some(directory) = self.names.as_mut().and_then(Names::changed) else { return };
+        self.directory = directory;
+        let in_containers = |p: &&mut Process| p.container_id.is_some() || p.pod_id.is_some();
+        for process in self.table.values_mut().filter(in_containers) {
+            place(process, &self.directory);
         }
     }
 
     /// Looks at /proc. The first look makes no rows: there is no interval yet.
     pub fn scan(&mut self, now: Moment) -> std::io::Result<Vec<SampleRow>> {
+        self.take_names();
         let stats = self.stats()?;
         let interval = self.previous.map(|previous| now.boot_seconds - previous.boot_seconds);
         let interval = interval.filter(|interval| *interval > 0.0);
@@ -149,8 +187,11 @@ impl Scanner {
         let mut alive = HashMap::with_capacity(stats.len());
         let mut may_keep_open = self.max_open_files;
         for Reading { pid, stat, file } in stats {
-            let mut process =
-                self.table.remove(&pid).unwrap_or_else(|| self.discover(pid, &stat, now));
+            let mut process = self.table.remove(&pid).unwrap_or_else(|| {
+                let found = self.discover(pid, &stat, now);
+                self.ask_about(&found);
+                found
+            });
             process.stat_file = process.stat_file.take().or(file).filter(|_| may_keep_open > 0);
             may_keep_open -= usize::from(process.stat_file.is_some());
             if let Some(interval) = interval {
@@ -283,6 +324,8 @@ impl Scanner {
             workload: workload(&Facts::default()),
             container_id: None,
             pod_id: None,
+            placement: None,
+            vm_uuid: None,
             kernel_thread: stat.kernel_thread,
             first_seen: now.boot_seconds,
             cpu_seconds: 0.0,
@@ -322,9 +365,13 @@ impl Scanner {
         let membership = cgroup::membership(&String::from_utf8_lossy(&read("cgroup")));
         process.container_id = membership.container_id.as_deref().map(Arc::from);
         process.pod_id = membership.pod_id.as_deref().map(Arc::from);
+        let guest = exe_text.and_then(|exe| guest(basename(exe), &cmdline));
+        let (vm_name, vm_uuid) = guest.map_or((None, None), |guest| (guest.name, guest.uuid));
+        process.vm_uuid = vm_uuid.map(Arc::from);
         process.workload = workload(&Facts {
             declared: declared(&environ),
             membership,
+            vm_name: vm_name.as_deref(),
             kernel_thread: stat.kernel_thread,
             exe: exe_text,
             comm: &stat.comm,
@@ -333,10 +380,29 @@ impl Scanner {
         process.program = program(exe_text, &stat.comm, &cmdline).into();
         process.command = stat.comm.as_str().into();
         process.exe = exe;
+        if process.container_id.is_some() || process.pod_id.is_some() {
+            place(process, &self.directory);
+        }
+    }
+
+    /// Rings for ids that no runtime has told yet; once each, for some are told by none.
+    fn ask_about(&mut self, process: &Process) {
+        let (container, pod) = (process.container_id.as_ref(), process.pod_id.as_ref());
+        let Some(names) = &self.names else { return };
+        if self.directory.knows(container.map(|id| &**id), pod.map(|id| &**id)) {
+            return;
+        }
+        if self.asked.len() >= MAX_ASKED {
+            self.asked.clear();
+        }
+        let new = container.into_iter().chain(pod).filter(|id| self.asked.insert((*id).clone()));
+        if new.count() > 0 {
+            names.ask();
+        }
     }
 
     fn observe(
-        &self,
+        &mut self,
         process: &mut Process,
         stat: &Stat,
         unseen_ticks: u64,
@@ -347,6 +413,7 @@ impl Scanner {
             let young = process.first_seen >= now.boot_seconds;
             if !young {
                 self.identify(process, stat);
+                self.ask_about(process);
                 process.identity_settled = true;
             }
         }
@@ -365,8 +432,10 @@ impl Scanner {
         let switches = (cpu_seconds / interval > BUSY_SHARE)
             .then(|| self.switches(process, now, interval))
             .flatten();
-        let (read_bytes, write_bytes) = self.io(process);
-        let cpus_allowed = self.cpus_allowed(process, now);
+        // What used no CPU did no input or output; its row is not worth more files.
+        let (read_bytes, write_bytes) = if ticks > 0 { self.io(process) } else { (None, None) };
+        let cpus_allowed =
+            if ticks > 0 { self.cpus_allowed(process, now) } else { process.cpus_allowed };
         Some(SampleRow {
             cpus_allowed,
             read_bytes,
@@ -423,7 +492,19 @@ impl Scanner {
         })
     }
 
-    fn cpus_allowed(&self, process: &mut Process, now: Moment) -> Option<f64> {
+    /// Read once for all processes of a cgroup.
+    fn quota(&mut self, cgroup: String, now: Moment) -> Option<f64> {
+        let fresh = |at: f64| now.boot_seconds - at < ALLOWED_SECONDS;
+        if let Some((quota, _)) = self.quotas.get(&cgroup).filter(|(_, at)| fresh(*at)) {
+            return *quota;
+        }
+        self.quotas.retain(|_, (_, at)| fresh(*at));
+        let quota = cgroup::cpu_quota(&self.cgroupfs, &cgroup);
+        self.quotas.insert(cgroup, (quota, now.boot_seconds));
+        quota
+    }
+
+    fn cpus_allowed(&mut self, process: &mut Process, now: Moment) -> Option<f64> {
         if now.boot_seconds - process.allowed_at >= ALLOWED_SECONDS {
             process.allowed_at = now.boot_seconds;
             let affinity = self
@@ -435,7 +516,7 @@ impl Scanner {
             let quota = self
                 .proc
                 .process_text(process.pid, "cgroup")
-                .and_then(|text| cgroup::cpu_quota(&self.cgroupfs, &text));
+                .and_then(|text| self.quota(text, now));
             process.cpus_allowed = match (affinity, quota) {
                 (Some(affinity), Some(quota)) => Some(affinity.min(quota)),
                 (affinity, quota) => affinity.or(quota),
@@ -451,6 +532,18 @@ fn max_open_files() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let half = limit.map_or(MAX_OPEN_FILES, |limit| usize::try_from(limit / 2).unwrap_or(0));
     half.min(MAX_OPEN_FILES)
+}
+
+/// Gives a process the stable name of its pod or container, where it is known.
+fn place(process: &mut Process, directory: &Directory) {
+    let (container, pod) = (process.container_id.as_deref(), process.pod_id.as_deref());
+    // A pod that was named stays so when the runtime has forgotten it.
+    if let Some(named) = directory.workload(process.workload.kind, container, pod) {
+        process.workload = named;
+    }
+    if let Some(placement) = directory.place(container, pod) {
+        process.placement = Some(Arc::new(placement));
+    }
 }
 
 impl Sent {

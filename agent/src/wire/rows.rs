@@ -121,6 +121,19 @@ row! {
         "runtime_version" runtime_version: Option<Text>,
         "command_line" command_line: Option<Text>,
         "libraries" libraries: Option<Vec<Text>>,
+        "namespace" namespace: Option<Text>,
+        "pod_name" pod_name: Option<Text>,
+        "owner" owner: Option<Text>,
+        "labels" labels: Option<Vec<Text>>,
+        "container_name" container_name: Option<Text>,
+        "image_digest" image_digest: Option<Text>,
+        "vm_uuid" vm_uuid: Option<Text>,
+        "runtime_settings" runtime_settings: Option<Vec<Text>>,
+        "cpu_min_mhz" cpu_min_mhz: Option<f64>,
+        "cpu_max_mhz" cpu_max_mhz: Option<f64>,
+        "governor" governor: Option<Text>,
+        "gpus" gpus: Option<Vec<Text>>,
+        "instance_type" instance_type: Option<Text>,
     }
 }
 
