@@ -170,6 +170,12 @@ def test_an_nkey_opens_the_door_and_another_does_not(tmp_path: Path) -> None:
         own = f"nats://test:test@127.0.0.1:{port}"
         assert stored(own) == 0
         options = ("--nats-url", f"nats://127.0.0.1:{port}", "--profile-hz", "0")
+        stranger = tmp_path / "stranger"
+        stranger.mkdir()
+        (stranger / "agent.nk").write_bytes(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER))
+        with agent(stranger, *options, "--nats-nkey-file", str(stranger / "agent.nk")):
+            until(lambda: any((stranger / "spool").glob("*.spool")), "spooling")
+        assert stored(own) == 0
         with agent(tmp_path, *options, "--nats-nkey-file", str(file)):
             until(lambda: stored(own) > 3, "delivery")
     assert bytes(seed).decode() not in (tmp_path / "log").read_text()
@@ -346,7 +352,7 @@ def test_a_spool_that_was_killed_in_mid_write_gives_whole_batches(tmp_path: Path
         with agent(tmp_path, *options):
             until(lambda: spooled() == 0, "an empty spool", timeout=60)
         found = batches(url)
-    assert len(found) > 12
+    assert len(found) >= 6, "each round spooled at least one batch"
     for one in found:
         assert pyarrow.ipc.open_stream(one).read_all().num_rows > 0
 
