@@ -18,6 +18,8 @@ use super::unix_http::CallError;
 use super::{cri, docker, Answer, Directory};
 
 const MIN_GAP: Duration = Duration::from_secs(5);
+/// What is not told by then is told after the first looks.
+const FIRST_WITHIN: Duration = Duration::from_secs(3);
 const REPEAT: Duration = Duration::from_secs(300);
 
 /// Sockets of runtimes, where distributions put them.
@@ -105,7 +107,10 @@ impl Names {
     pub async fn start(sources: Vec<Source>) -> Names {
         let bell = Arc::new(Notify::new());
         let mut refresher = Refresher::new(sources);
-        refresher.refresh().await;
+        // A runtime that hangs must not keep the agent from measuring.
+        if tokio::time::timeout(FIRST_WITHIN, refresher.refresh()).await.is_err() {
+            bell.notify_one();
+        }
         let (sender, directory) = watch::channel(Arc::new(refresher.directory()));
         if !refresher.sources.is_empty() {
             tokio::spawn(refresher.run(sender, bell.clone()));
@@ -210,6 +215,20 @@ mod tests {
         ] {
             assert_eq!(Source::from_setting(setting), Source::Socket(protocol, path.into()));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_runtime_that_hangs_does_not_hold_up_the_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.sock");
+        let _silent = tokio::net::UnixListener::bind(&path).unwrap();
+        let sources = vec![
+            Source::Socket(Protocol::Cri, path.clone()),
+            Source::Socket(Protocol::Docker, path),
+        ];
+        let before = tokio::time::Instant::now();
+        Names::start(sources).await;
+        assert!(before.elapsed() <= FIRST_WITHIN + Duration::from_millis(10));
     }
 
     #[tokio::test]

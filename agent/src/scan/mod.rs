@@ -720,4 +720,76 @@ mod tests {
         let row = fake.scan(104.0).remove(0);
         assert_eq!((&*row.workload, row.replica.as_deref()), ("declared/web", Some("b")));
     }
+
+    const ID: &str = "3f2ac1d0b5e44a61a5d2b8d7c9e0f1a23f2ac1d0b5e44a61a5d2b8d7c9e0f1a2";
+
+    fn directory(pod: bool) -> Directory {
+        let uid = "0d6d1a2b-1c5e-4f7a-9a70-3c1f2e5d7b90".to_owned();
+        let owner =
+            crate::containers::owner::Owner { kind: "Deployment".into(), name: "web".into() };
+        let pods = crate::containers::Pod {
+            uid: uid.clone(),
+            name: "web-1".into(),
+            namespace: "shop".into(),
+            owner: Some(owner),
+            labels: vec![],
+        };
+        let container = crate::containers::Container {
+            id: ID.into(),
+            name: Some("nginx".into()),
+            pod_uid: Some(uid),
+            ..Default::default()
+        };
+        let pods = if pod { vec![pods] } else { vec![] };
+        Directory::of([crate::containers::Answer { containers: vec![container], pods }].iter())
+    }
+
+    #[test]
+    fn a_process_takes_the_name_that_its_runtime_tells_and_keeps_it() {
+        let mut fake = Fake::new();
+        fake.process(10, 5, 100);
+        let path = format!("0::/kubepods/pod0d6d1a2b-1c5e-4f7a-9a70-3c1f2e5d7b90/{ID}\n");
+        fake.file(10, "cgroup", &path);
+        fake.scan(100.0);
+        assert!(fake.scanner.find(10, 0).unwrap().workload.key.starts_with("pod/0d6d1a2b"));
+        let process = fake.scanner.table.get_mut(&10).unwrap();
+        place(process, &directory(true));
+        assert_eq!(&*process.workload.key, "pod/shop.web");
+        assert_eq!(process.placement.as_ref().unwrap().pod_name.as_deref(), Some("web-1"));
+        place(process, &Directory::default());
+        assert_eq!(&*process.workload.key, "pod/shop.web", "the runtime forgets it before it ends");
+        assert!(process.placement.is_some());
+    }
+
+    #[test]
+    fn a_guest_is_named_by_the_arguments_of_its_process() {
+        let mut fake = Fake::new();
+        fake.process(10, 5, 100);
+        let uuid = "4dea22b3-1d52-d8f3-2516-782e98ab3fa0";
+        fake.file(
+            10,
+            "cmdline",
+            &format!("qemu\0-name\0guest=db,debug-threads=on\0-uuid\0{uuid}\0"),
+        );
+        let exe = fake.root.path().join("10/exe");
+        std::os::unix::fs::symlink("/usr/bin/qemu-system-x86_64", exe).unwrap();
+        fake.scan(100.0);
+        let found = fake.scanner.find(10, 0).unwrap();
+        assert_eq!((&*found.workload.key, found.vm_uuid.as_deref()), ("vm/db", Some(uuid)));
+    }
+
+    #[test]
+    fn a_quiet_process_is_sent_without_looking_further() {
+        let mut fake = Fake::new();
+        fake.process(10, 5, 100);
+        fake.file(10, "io", "read_bytes: 5\nwrite_bytes: 0\n");
+        fake.file(10, "status", "Cpus_allowed:\t3\n");
+        fake.scan(100.0);
+        let row = fake.scan(102.0).remove(0);
+        assert_eq!((row.read_bytes, row.cpus_allowed), (None, None));
+        fake.process(10, 6, 100);
+        assert_eq!(fake.scan(104.0)[0].cpus_allowed, Some(2.0));
+        fake.process(10, 6, 100);
+        assert_eq!(fake.scan(134.0)[0].cpus_allowed, Some(2.0), "what was read last");
+    }
 }
