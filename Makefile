@@ -56,7 +56,7 @@ test-slow: $(VENV)/.installed-dev $(AGENT) ## Whole flows on real servers, and t
 	  { echo "make: installing chromium for the browser test ..."; apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }; } \
 	  || echo "make: no chromium; the browser tests skip (in CI they fail)"
 	@command -v clang >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-	  { echo "make: installing clang for the unwinding test ..."; apt-get install -y -qq clang >/dev/null; }; } \
+	  { echo "make: installing clang for the unwinding test ..."; apt-get update -qq; apt-get install -y -qq clang >/dev/null; }; } \
 	  || echo "make: no clang; the unwinding test leaves its programs out"
 	@$(BIN)/python -m pytest -m "slow or browser" --timeout 600
 

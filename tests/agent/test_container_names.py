@@ -31,6 +31,7 @@ STRANGER = {"app": "etl"}
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
     needs_agent_and_root()
     if packages := lacking():
+        subprocess.run(["apt-get", "update", "-qq"], check=False, capture_output=True)
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
         if subprocess.run(install, capture_output=True, check=False).returncode:
             missing(f"a real container runtime takes Debian's {', '.join(packages)}")

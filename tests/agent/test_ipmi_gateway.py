@@ -48,6 +48,7 @@ def installed() -> bool:
 def module(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The simulator's module, built."""
     if not installed() and os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "update", "-qq"], check=False, capture_output=True)
         subprocess.run(["apt-get", "install", "-y", "-q", *PACKAGES], check=False, capture_output=True)
     if not installed():
         missing(f"the simulator of a BMC is missing: apt-get install {' '.join(PACKAGES)}")
