@@ -19,6 +19,7 @@ pub mod fuzzing;
 mod gateway;
 mod guest;
 mod hardware;
+mod https;
 mod inventory;
 mod language;
 mod meters;

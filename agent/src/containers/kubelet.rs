@@ -6,15 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use ureq::tls::{parse_pem, Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::tls::RootCerts;
 
 use super::owner::by_reference;
 use super::unix_http::CallError;
 use super::{Answer, Pod};
+use crate::https;
 
 /// 110 pods take some 2 MB.
 const MAX_BODY_BYTES: u64 = 32 << 20;
@@ -34,22 +34,9 @@ pub struct KubeletConfig {
 pub fn ask(config: &KubeletConfig) -> Result<Answer, CallError> {
     let roots = match &config.ca_file {
         Some(file) => certificates(&read(file)?)?,
-        None => RootCerts::Specific(Arc::new(Vec::new())),
+        None => https::no_roots(),
     };
-    let tls = TlsConfig::builder()
-        .root_certs(roots)
-        .disable_verification(config.insecure)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .build();
-    let agent = ureq::Agent::config_builder()
-        .tls_config(tls)
-        .timeout_global(Some(TIMEOUT))
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .http_status_as_error(false)
-        .proxy(None)
-        .build()
-        .new_agent();
+    let agent = https::client(roots, !config.insecure, TIMEOUT);
     let url = format!("{}/pods", config.url.trim_end_matches('/'));
     let mut request = agent.get(&url);
     if let Some(file) = &config.token_file {
@@ -80,15 +67,9 @@ fn read(file: &std::path::Path) -> Result<String, CallError> {
 }
 
 fn certificates(pem: &str) -> Result<RootCerts, CallError> {
-    let mut found: Vec<Certificate<'static>> = Vec::new();
-    for item in parse_pem(pem.as_bytes()) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => found.push(certificate),
-            Ok(_) => {}
-            Err(error) => return Err(CallError(format!("kubelet_ca_file: {error}"))),
-        }
-    }
-    Ok(RootCerts::Specific(Arc::new(found)))
+    let found = https::roots_of(pem.as_bytes());
+    let found = found.map_err(|error| CallError(format!("kubelet_ca_file: {error}")))?;
+    Ok(found.unwrap_or_else(https::no_roots))
 }
 
 #[derive(Deserialize)]

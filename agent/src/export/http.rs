@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::http::{HeaderName, HeaderValue};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::config::ConfigError;
+use crate::https;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -34,24 +34,7 @@ impl Poster {
                 Ok((key, value))
             })
             .collect::<Result<_, ConfigError>>()?;
-        let authorities = rustls_native_certs::load_native_certs().certs;
-        let authorities: Vec<Certificate<'static>> = authorities
-            .iter()
-            .map(|certificate| Certificate::from_der(certificate).to_owned())
-            .collect();
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::new_with_certs(&authorities))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
-        let agent = ureq::Agent::config_builder()
-            .tls_config(tls)
-            .timeout_global(Some(TIMEOUT))
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .proxy(None)
-            .user_agent(concat!("eo-agent/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
+        let agent = https::client(https::system_roots(), true, TIMEOUT);
         Ok(Poster { agent, headers })
     }
 

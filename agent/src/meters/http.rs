@@ -1,20 +1,20 @@
 //! A bounded HTTP GET for meters: what flows in is a path, out comes a body.
 //!
 //! `ureq` blocks, so `Client::blocking` runs it on tokio's thread pool: the
-//! runtime's own thread is never held up. Certificates are verified against
-//! the machine's authorities or `ca_file`; redirects and proxies are off, so
-//! that a password goes nowhere but to the host in the file.
+//! runtime's own thread is never held up. How the other side is trusted and
+//! what is never followed is `https`'s.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
-use ureq::tls::{parse_pem, Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::tls::RootCerts;
 
 use crate::config::gateway::Secret;
 use crate::config::ConfigError;
 use crate::gateway::PollError;
+use crate::https;
 
 /// Of one document. Redfish's largest are some 100 KiB, node_exporter's 1 MiB.
 const MAX_BODY_BYTES: u64 = 8 << 20;
@@ -70,22 +70,8 @@ impl Client {
         if endpoint.insecure {
             tracing::warn!(setting = at("insecure"), "the other side's identity is not verified");
         }
-        let tls = TlsConfig::builder()
-            .root_certs(roots(endpoint.ca_file, plain || endpoint.insecure, at)?)
-            .disable_verification(endpoint.insecure)
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
-        let agent = ureq::Agent::config_builder()
-            .tls_config(tls)
-            .timeout_global(Some(REQUEST_TIMEOUT))
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .proxy(None)
-            .max_idle_connections(1)
-            .user_agent(concat!("eo-agent/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
+        let trusted = roots(endpoint.ca_file, plain || endpoint.insecure, at)?;
+        let agent = https::client(trusted, !endpoint.insecure, REQUEST_TIMEOUT);
         let base = endpoint.url.trim_end_matches('/').into();
         Ok(Client { agent, base, login })
     }
@@ -143,13 +129,7 @@ fn roots(
     at: &impl Fn(&str) -> String,
 ) -> Result<RootCerts, ConfigError> {
     let Some(file) = file else {
-        let found = if unused {
-            Vec::new()
-        } else {
-            let found = rustls_native_certs::load_native_certs().certs;
-            found.iter().map(|cert| Certificate::from_der(cert).to_owned()).collect()
-        };
-        return Ok(RootCerts::new_with_certs(&found));
+        return Ok(if unused { https::no_roots() } else { https::system_roots() });
     };
     let wrong = |problem: String| {
         let problem = format!("{}: {problem}", file.display());
@@ -160,18 +140,8 @@ fn roots(
         return Err(wrong("is larger than 1 MiB".into()));
     }
     let text = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-    let mut certificates = Vec::new();
-    for item in parse_pem(&text) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
-            Ok(_) => {}
-            Err(error) => return Err(wrong(error.to_string())),
-        }
-    }
-    if certificates.is_empty() {
-        return Err(wrong("holds no certificate".into()));
-    }
-    Ok(RootCerts::new_with_certs(&certificates))
+    let found = https::roots_of(&text).map_err(|error| wrong(error.to_string()))?;
+    found.ok_or_else(|| wrong("holds no certificate".into()))
 }
 
 #[cfg(test)]
