@@ -6,26 +6,26 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rustix::process::Resource;
-use tokio::signal::unix::{signal, SignalKind};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
+use crate::clock;
 use crate::cloud;
-use crate::config::{Config, ConfigError, SinkKind};
+use crate::config::{Config, ConfigError};
 use crate::containers::refresh::{Names, KNOWN_SOCKETS};
 use crate::export::{Exporter, Item};
 use crate::inventory::Inventory;
+use crate::lifetime::Lifetime;
 use crate::meters::{self, Finding, Meter};
 use crate::node::{self, Abilities, Node};
-use crate::own_metrics::{server, Cause, OwnMetrics};
-use crate::parent::Parent;
+use crate::own_metrics::{Cause, OwnMetrics};
 use crate::procfs::{node::boot_time, Proc};
 use crate::profile_output::{Profile, Stack};
 use crate::profiler::selection::Selection;
 use crate::profiler::{self, ProcessId, Profiler, Window};
-use crate::publish::{Nats, Publisher, Sink, Spool};
+use crate::publish::Publishing;
 use crate::scan::{Moment, Scanner, Units};
 use crate::wire::{self, Batch, Envelope, InventoryRow, ProfileRow, Row, SampleRow};
 
@@ -40,62 +40,25 @@ const STOP_WITHIN: Duration = Duration::from_millis(1400);
 
 /// Measures until SIGTERM, SIGINT or the end of the parent process.
 pub async fn run(config: Config) -> Result<(), ConfigError> {
-    let parent = Parent::watch(config.parent_pid)?;
-    let (stop, stopped) = watch::channel(false);
-    let metrics = OwnMetrics::new(&config.tenant, &config.host);
-    if let Some(address) = config.metrics_listen {
-        let bound = server::start(address, metrics.clone()).await?;
-        tracing::info!(%bound, "serving /metrics");
-    }
-    let publisher = Publisher::new(sink(&config).await?, stopped, metrics.clone());
-    let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
-    let mut publishing = tokio::spawn(publisher.run(receiver));
+    let mut lifetime = Lifetime::watch(config.parent_pid)?;
+    let (publishing, sender) = Publishing::start(&config, QUEUE_BATCHES).await?;
+    let metrics = publishing.metrics.clone();
     let exporter = Exporter::start(&config.export, &config.host, metrics.clone())?;
     let mut agent = Agent::new(&config, sender, metrics, exporter)?;
     agent.scanner.set_names(Names::start(config.name_sources.clone()).await);
     agent.ask_cloud(config.cloud_metadata).await;
 
-    let broken =
-        |error: std::io::Error| ConfigError::new("signals", &error.to_string(), "report this");
-    let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(config.interval_seconds));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = ticks.tick() => agent.tick(),
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            () = parent.gone() => break,
+            () = lifetime.over() => break,
         }
     }
     agent.finish();
-    let _ = stop.send(true);
-    if tokio::time::timeout(STOP_WITHIN, &mut publishing).await.is_err() {
-        tracing::warn!("the bus did not take the last batches in time");
-    }
+    publishing.stop(STOP_WITHIN).await;
     Ok(())
-}
-
-/// Where batches go, by the settings.
-pub async fn sink(config: &Config) -> Result<Sink, ConfigError> {
-    let usable = |setting: &str, path: &std::path::Path, error: std::io::Error| {
-        let problem = format!("{}: {error}", path.display());
-        ConfigError::new(setting, &problem, "give a directory that the agent may write to")
-    };
-    Ok(match (config.sink, &config.path) {
-        (SinkKind::Stdout, _) => Sink::Stdout,
-        (SinkKind::File, Some(path)) => {
-            std::fs::create_dir_all(path).map_err(|error| usable("path", path, error))?;
-            Sink::Directory(path.clone())
-        }
-        _ => {
-            let spool = Spool::open(&config.spool_dir, config.spool_max_bytes)
-                .map_err(|error| usable("spool_dir", &config.spool_dir, error))?;
-            let name = format!("eo-agent {} {}", config.tenant, config.host);
-            Sink::Nats(Box::new(Nats::connect(&config.nats, name).await?), Box::new(spool))
-        }
-    })
 }
 
 /// What the agent can do on this node.
@@ -238,7 +201,8 @@ impl Agent {
             self.meters.iter_mut().flat_map(|meter| meter.read(interval)).collect();
         self.metrics.measured(&meter_rows);
         if let Some(exporter) = &self.exporter {
-            exporter.send(Item::Meters { rows: meter_rows.clone(), unix_nanos: unix_nanos() });
+            exporter
+                .send(Item::Meters { rows: meter_rows.clone(), unix_nanos: clock::unix_nanos() });
         }
         let power = meters::node_power(&meter_rows);
         let gpu_power = meters::gpu_power(&meter_rows);
@@ -313,7 +277,7 @@ impl Agent {
         Profile {
             stacks: window.stacks.iter().map(stack).collect(),
             hz: self.profile_hz,
-            started_unix_nanos: unix_nanos().saturating_sub(nanos),
+            started_unix_nanos: clock::unix_nanos().saturating_sub(nanos),
             seconds: window.seconds,
             host: self.host.clone(),
         }
@@ -348,12 +312,7 @@ impl Agent {
     }
 
     fn envelope(&self) -> Envelope {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Envelope {
-            tenant: self.tenant.clone(),
-            host: self.host.clone(),
-            timestamp_ms: since_epoch.as_millis() as i64,
-        }
+        Envelope::now(self.tenant.clone(), self.host.clone())
     }
 
     fn inventory(&mut self, now: Instant) -> Vec<InventoryRow> {
@@ -397,11 +356,6 @@ fn allow_more_open_files() {
     limit.current = limit.maximum.map_or(Some(WANTED), |most| Some(most.min(WANTED)));
     // Without it fewer files stay open, and a look costs more.
     let _ = rustix::process::setrlimit(Resource::Nofile, limit);
-}
-
-fn unix_nanos() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Seconds since boot, the clock of process start times.

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::cli::{ProfileFormat, ProfileOptions};
+use crate::clock;
 use crate::config::ConfigError;
 use crate::procfs::Proc;
 use crate::profile_output::{folded, otlp, pprof, Profile, Stack};
@@ -31,11 +32,11 @@ pub fn run(options: &ProfileOptions) -> Result<bool, ConfigError> {
         stack_bytes: options.stack_bytes & !7,
         jvm_attach: !options.no_jvm_attach,
     };
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let started = clock::unix_nanos();
     let profiler = Profiler::start(&proc, &options.sysfs, sampling)
         .map_err(|reason| ConfigError::new("profile", &reason, "then try again"))?;
     let (sums, lost) = sample(profiler, options);
-    let profile = profile(&proc, options, sums, started.as_nanos() as u64);
+    let profile = profile(&proc, options, sums, started);
     tell(&profile, lost);
     write(&profile, options)?;
     Ok(profile.samples() > 0)

@@ -2,19 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use tokio::signal::unix::{signal, SignalKind};
-use tokio::sync::{mpsc, watch, Semaphore};
+use tokio::sync::{mpsc, Semaphore};
 use tokio::task::JoinSet;
 
 use super::schedule::{self, Outbox};
 use super::{devices, Reading};
 use crate::config::gateway::Devices;
 use crate::config::{Config, ConfigError};
-use crate::own_metrics::{server, OwnMetrics};
-use crate::parent::Parent;
-use crate::publish::Publisher;
+use crate::lifetime::Lifetime;
+use crate::publish::Publishing;
 use crate::wire::{self, Batch, Envelope, MeterRow};
 
 /// Devices that are asked at the same time.
@@ -25,21 +23,9 @@ const STOP_WITHIN: Duration = Duration::from_millis(1800);
 
 /// Asks all devices until SIGTERM, SIGINT or the end of the parent process.
 pub async fn run(config: Config, devices: Devices) -> Result<(), ConfigError> {
-    let parent = Parent::watch(config.parent_pid)?;
+    let mut lifetime = Lifetime::watch(config.parent_pid)?;
     let devices = devices::build(&devices, config.interval_seconds)?;
-    let (stop, stopped) = watch::channel(false);
-    let metrics = OwnMetrics::new(&config.tenant, &config.host);
-    if let Some(address) = config.metrics_listen {
-        server::start(address, metrics.clone()).await?;
-    }
-    let publisher = Publisher::new(crate::agent::sink(&config).await?, stopped, metrics);
-    let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
-    let mut publishing = tokio::spawn(publisher.run(receiver));
-    let broken =
-        |error: std::io::Error| ConfigError::new("signals", &error.to_string(), "report this");
-    let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
-
+    let (publishing, sender) = Publishing::start(&config, QUEUE_BATCHES).await?;
     let slots = Arc::new(Semaphore::new(ASKED_AT_ONCE));
     let outbox = Batches { tenant: config.tenant.into(), host: config.host.into(), sender };
     let mut tasks = JoinSet::new();
@@ -49,9 +35,7 @@ pub async fn run(config: Config, devices: Devices) -> Result<(), ConfigError> {
     drop(outbox);
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            () = parent.gone() => break,
+            () = lifetime.over() => break,
             // Tasks never end by themselves: one that did has panicked.
             Some(ended) = tasks.join_next() => {
                 tracing::error!(?ended, "a device's task ended; its device is asked no more");
@@ -59,10 +43,7 @@ pub async fn run(config: Config, devices: Devices) -> Result<(), ConfigError> {
         }
     }
     tasks.shutdown().await;
-    let _ = stop.send(true);
-    if tokio::time::timeout(STOP_WITHIN, &mut publishing).await.is_err() {
-        tracing::warn!("the bus did not take the last batches in time");
-    }
+    publishing.stop(STOP_WITHIN).await;
     Ok(())
 }
 
@@ -77,17 +58,14 @@ struct Batches {
 
 impl Outbox for Batches {
     async fn send(&self, readings: Vec<Reading>) {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // One moment for all hosts.
+        let sent = Envelope::now(self.tenant.clone(), self.host.clone());
         let mut by_host: BTreeMap<Arc<str>, Vec<MeterRow>> = BTreeMap::new();
         for Reading { host, row } in readings {
             by_host.entry(host.unwrap_or_else(|| self.host.clone())).or_default().push(row);
         }
         for (host, rows) in by_host {
-            let envelope = Envelope {
-                tenant: self.tenant.clone(),
-                host,
-                timestamp_ms: since_epoch.as_millis() as i64,
-            };
+            let envelope = Envelope { host, ..sent.clone() };
             match wire::encode(&envelope, rows) {
                 Ok(batches) => {
                     for batch in batches {

@@ -8,6 +8,7 @@
 pub(crate) mod frame;
 mod local;
 mod nats;
+mod running;
 pub(crate) mod spool;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 pub use nats::Nats;
+pub use running::Publishing;
 pub use spool::Spool;
 
 use crate::own_metrics::{Cause, OwnMetrics};

@@ -17,6 +17,8 @@ use arrow_schema::{ArrowError, DataType, Schema};
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::clock;
+
 use super::{subject, Cell, Kind, Row};
 
 /// NATS accepts 1 MiB by default; headers and safety are the rest.
@@ -28,6 +30,13 @@ pub struct Envelope {
     pub tenant: Arc<str>,
     pub host: Arc<str>,
     pub timestamp_ms: i64,
+}
+
+impl Envelope {
+    /// For rows whose interval ends at this moment.
+    pub fn now(tenant: Arc<str>, host: Arc<str>) -> Envelope {
+        Envelope { tenant, host, timestamp_ms: clock::since_epoch().as_millis() as i64 }
+    }
 }
 
 /// A message ready to be sent, spooled or printed.
