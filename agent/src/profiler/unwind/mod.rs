@@ -33,6 +33,8 @@ const MAX_FRAMES: usize = 512;
 const MAX_LAYOUTS: usize = 256;
 /// Memory for tables: beyond it the least used file goes.
 const MAX_TABLES_BYTES: usize = 16 << 20;
+/// Files, with or without a table: each is kept open.
+const MAX_TABLES: usize = 512;
 /// A layout is read again after this time: an exec changes all of it.
 const LAYOUT_AGE: Duration = Duration::from_secs(10);
 /// And at most this often when an address is not in it (dlopen, a JIT).
@@ -242,7 +244,9 @@ impl Unwinding {
         let table = mapping.open(&self.proc, pid).and_then(UnwindTable::read).map(Rc::new);
         self.tables_bytes += table.as_ref().map_or(0, |table| table.bytes);
         self.tables.put(mapping.file.clone(), table.clone());
-        while self.tables_bytes > MAX_TABLES_BYTES && self.tables.len() > 1 {
+        while self.tables_bytes > MAX_TABLES_BYTES && self.tables.len() > 1
+            || self.tables.len() > MAX_TABLES
+        {
             let Some((_, gone)) = self.tables.pop_lru() else { break };
             self.tables_bytes -= gone.map_or(0, |table| table.bytes);
         }
