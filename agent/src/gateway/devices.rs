@@ -50,6 +50,26 @@ pub fn build(
     Ok(built)
 }
 
+/// The client for a table of the file that has the keys of an `Endpoint`.
+/// (serde can't share them in one struct where unknown keys are refused.)
+macro_rules! client {
+    ($options:expr, $at:expr) => {{
+        let password = Secret::named(
+            &$at("password"),
+            $options.password_file.as_ref(),
+            $options.password_env.as_ref(),
+        )?;
+        let endpoint = Endpoint {
+            url: &$options.url,
+            user: $options.user.as_deref(),
+            password,
+            ca_file: $options.ca_file.as_deref(),
+            insecure: $options.insecure,
+        };
+        Client::new(endpoint, $at)?
+    }};
+}
+
 /// Meters behind HTTP, and recorded ones.
 fn endpoints(
     devices: &Devices,
@@ -59,34 +79,12 @@ fn endpoints(
     for options in &devices.redfish {
         let at = |key: &str| format!("redfish {:?}: {key}", options.name);
         let plan = plan(&at, options.interval_seconds, default_interval_seconds)?;
-        let endpoint = Endpoint {
-            url: &options.url,
-            user: options.user.as_deref(),
-            password: Secret::named(
-                &at("password"),
-                options.password_file.as_ref(),
-                options.password_env.as_ref(),
-            )?,
-            ca_file: options.ca_file.as_deref(),
-            insecure: options.insecure,
-        };
-        built.push((Box::new(Redfish::new(options, Client::new(endpoint, &at)?)), plan));
+        built.push((Box::new(Redfish::new(options, client!(options, &at))), plan));
     }
     for options in &devices.prometheus {
         let at = |key: &str| format!("prometheus {:?}: {key}", options.name);
         let plan = plan(&at, options.interval_seconds, default_interval_seconds)?;
-        let endpoint = Endpoint {
-            url: &options.url,
-            user: options.user.as_deref(),
-            password: Secret::named(
-                &at("password"),
-                options.password_file.as_ref(),
-                options.password_env.as_ref(),
-            )?,
-            ca_file: options.ca_file.as_deref(),
-            insecure: options.insecure,
-        };
-        built.push((Box::new(Prometheus::new(options, Client::new(endpoint, &at)?)), plan));
+        built.push((Box::new(Prometheus::new(options, client!(options, &at))), plan));
     }
     for options in &devices.replay {
         let at = |key: &str| format!("replay {:?}: {key}", options.name);

@@ -36,6 +36,13 @@ fn mask_count(mask: &str) -> Option<u32> {
     (count > 0).then_some(count)
 }
 
+/// Ids of a process in each pid namespace it is in, the outermost first
+/// (`NSpid`). Empty where the kernel does not tell.
+pub fn namespace_pids(status: &str) -> Vec<i32> {
+    let ids = value(status, "NSpid:").unwrap_or_default();
+    ids.split_whitespace().filter_map(|id| id.parse().ok()).collect()
+}
+
 /// Bytes from and to storage since the start of the process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Io {
@@ -58,6 +65,13 @@ fn value<'t>(text: &'t str, key: &str) -> Option<&'t str> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_process_has_an_id_in_each_namespace() {
+        assert_eq!(namespace_pids("Name:\tx\nNSpid:\t4711\t12\t1\n"), [4711, 12, 1]);
+        assert_eq!(namespace_pids("NSpid:\t4711\n"), [4711]);
+        assert!(namespace_pids("Name:\tx\n").is_empty());
+    }
 
     #[test]
     fn masks_of_any_width_are_counted() {

@@ -15,7 +15,7 @@ use py_spy::config::{Config, LineNo, LockingStrategy};
 use py_spy::{PythonSpy, StackTrace};
 
 use crate::procfs::maps::{self, basename};
-use crate::procfs::Proc;
+use crate::procfs::{status, Proc};
 
 /// Processes watched at a time.
 const MAX_PROCESSES: usize = 8;
@@ -177,7 +177,8 @@ impl Pythons {
         if !self.watched.contains(&pid) {
             match PythonSpy::new(pid, &config()) {
                 Ok(spy) => {
-                    let foreign = self.proc.process_text(pid, "status").is_some_and(in_namespace);
+                    let status = self.proc.process_text(pid, "status").unwrap_or_default();
+                    let foreign = status::namespace_pids(&status).len() > 1;
                     drop(self.watched.put(pid, Watched { spy, foreign, all_looked_at: None }));
                 }
                 Err(error) => {
@@ -233,12 +234,6 @@ impl Pythons {
         }
         python
     }
-}
-
-/// `NSpid` of a status file has one id for each namespace that the process is in.
-fn in_namespace(status: String) -> bool {
-    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    ids.is_some_and(|ids| ids.split_whitespace().count() > 1)
 }
 
 fn runs_python(proc: &Proc, pid: i32) -> bool {
@@ -324,13 +319,6 @@ mod tests {
         assert_eq!(stacks.get(7, now), Some(&[Arc::from("work (a.py)")][..]));
         assert_eq!(stacks.get(8, now), None, "a thread without Python keeps its native stack");
         assert_eq!(stacks.get(7, now + HOLD_FOR), None);
-    }
-
-    #[test]
-    fn namespaces_are_told_by_the_number_of_ids() {
-        assert!(in_namespace("Name:\tx\nNSpid:\t4711\t1\n".into()));
-        assert!(!in_namespace("NSpid:\t4711\n".into()));
-        assert!(!in_namespace("Name:\tx\n".into()));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use rustix::fs::{openat, openat2, unlinkat, AtFlags, Mode, OFlags, ResolveFlags,
 use rustix::net::{socket_with, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{kill_process, Pid, Signal};
 
-use crate::procfs::Proc;
+use crate::procfs::{status, Proc};
 
 const LISTENS_WITHIN: Duration = Duration::from_secs(5);
 const MAX_ANSWER_BYTES: usize = 4096;
@@ -35,10 +35,11 @@ pub struct Target {
 }
 
 impl Target {
-    /// `NSpid` of the status file lists the ids from the outermost namespace in.
+    /// Its own id is that of its innermost namespace.
     pub fn of(proc: &Proc, pid: i32) -> Option<Target> {
         let status = proc.process_text(pid, "status")?;
-        Some(Target { pid, own_pid: innermost_pid(&status).unwrap_or(pid) })
+        let own_pid = status::namespace_pids(&status).last().copied().unwrap_or(pid);
+        Some(Target { pid, own_pid })
     }
 
     /// The map that the process wrote for itself, e.g. Node with `--perf-basic-prof`.
@@ -158,11 +159,6 @@ fn temporary_directory(proc: &Proc, pid: i32) -> rustix::io::Result<OwnedFd> {
     openat2(&root, "tmp", directory, Mode::empty(), inside)
 }
 
-fn innermost_pid(status: &str) -> Option<i32> {
-    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-    ids.split_whitespace().last()?.parse().ok()
-}
-
 /// Whether a signal that kills by default is handled: bit 2 of `SigCgt`.
 fn catches_sigquit(status: &str) -> bool {
     const SIGQUIT_BIT: u64 = 1 << 2;
@@ -180,12 +176,6 @@ mod tests {
         assert!(catches_sigquit("SigCgt:\t2000000181005ccf\n"));
         assert!(!catches_sigquit("SigCgt:\t0000000000000000\n"));
         assert!(!catches_sigquit("SigIgn:\tffffffffffffffff\n"));
-    }
-
-    #[test]
-    fn the_innermost_id_is_the_process_own() {
-        assert_eq!(innermost_pid("Name:\tx\nNSpid:\t4711\t12\t1\n"), Some(1));
-        assert_eq!(innermost_pid("Name:\tx\n"), None);
     }
 
     #[test]

@@ -93,9 +93,7 @@ impl JitNames {
         };
         while held(&self.known) > MAX_MAPS_BYTES && self.known.pop_lru().is_some() {}
     }
-}
 
-impl JitNames {
     /// Whether names of this process are on their way.
     pub fn is_asking(&self, pid: i32) -> bool {
         self.known.peek(&pid).is_some_and(|known| known.asking.is_some())
