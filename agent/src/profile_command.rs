@@ -17,6 +17,8 @@ use crate::workload_key::declared;
 const MAX_SECONDS: f64 = 3600.0;
 /// Naming the last addresses of a busy node may take a while.
 const LAST_WINDOW_WITHIN: Duration = Duration::from_secs(60);
+/// A JVM on a busy machine may take seconds to list its code.
+const LAST_NAMES_WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs the command; whether there was a sample. The error names the option to correct.
 pub fn run(options: &ProfileOptions) -> Result<bool, ConfigError> {
@@ -31,6 +33,7 @@ pub fn run(options: &ProfileOptions) -> Result<bool, ConfigError> {
         hz: options.hz,
         stack_bytes: options.stack_bytes & !7,
         jvm_attach: !options.no_jvm_attach,
+        last_names_within: LAST_NAMES_WITHIN,
     };
     let started = clock::unix_nanos();
     let profiler = Profiler::start(&proc, &options.sysfs, sampling)

@@ -14,6 +14,7 @@ mod nats;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use export::ExportConfig;
 pub use nats::NatsConfig;
@@ -25,6 +26,9 @@ use crate::profiler::Sampling;
 
 /// A record of perf has 16 bits for its size, and holds more than the stack.
 pub const MAX_STACK_BYTES: u32 = 61440;
+
+/// A stop waits this long for the names of the last samples.
+const LAST_NAMES_WITHIN: Duration = Duration::from_millis(300);
 
 /// What a user may set. Each field is a flag, a key of the file and, where
 /// it says so, an environment variable.
@@ -202,6 +206,7 @@ impl Config {
             hz: self.profile_hz,
             stack_bytes: self.profile_stack_bytes,
             jvm_attach: self.jvm_attach,
+            last_names_within: LAST_NAMES_WITHIN,
         }
     }
 }

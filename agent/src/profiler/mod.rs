@@ -41,8 +41,6 @@ const REST: Duration = Duration::from_millis(250);
 /// The same while Python programs run: their stacks are read when a sample is
 /// taken out, and should be of about that moment.
 const SHORT_REST: Duration = Duration::from_millis(100);
-/// How long the last window waits for names of compiled code.
-const NAMES_WITHIN: Duration = Duration::from_millis(300);
 /// Distinct stacks kept in a window; more are counted as `OTHER_STACKS`.
 const MAX_STACKS: usize = 20_000;
 const OTHER_STACKS: &str = "[other stacks]";
@@ -61,6 +59,8 @@ pub struct Sampling {
     pub stack_bytes: u32,
     /// Whether JVMs may be asked for the names of their code.
     pub jvm_attach: bool,
+    /// How long the last window waits for names of compiled code.
+    pub last_names_within: Duration,
 }
 
 /// A process as the profiler knows it: a pid and when it started.
@@ -202,6 +202,7 @@ struct Worker {
     jit: JitNames,
     pending: Pending,
     window: Window,
+    last_names_within: Duration,
     started: Instant,
     reset_at: Instant,
 }
@@ -214,6 +215,7 @@ impl Worker {
             pythons: Pythons::new(proc.clone()),
             unwinding: Unwinding::new(proc.clone()),
             jit: JitNames::new(proc.clone(), sampling.jvm_attach),
+            last_names_within: sampling.last_names_within,
             proc,
             pending: HashMap::new(),
             window: Window::default(),
@@ -232,10 +234,10 @@ impl Worker {
             let stopping = stop.load(Ordering::Relaxed);
             self.collect();
             if stopping || resolved.elapsed() >= RESOLVE_EVERY {
-                self.resolve(false);
-                if stopping && !self.pending.is_empty() {
-                    self.jit.wait(NAMES_WITHIN);
-                    self.resolve(true);
+                if stopping {
+                    self.resolve_last();
+                } else {
+                    self.resolve(false);
                 }
                 resolved = Instant::now();
             }
@@ -273,7 +275,20 @@ impl Worker {
         }
     }
 
-    /// Turns addresses into names.
+    /// Turns addresses into names, and gives names that are not there yet a little time.
+    fn resolve_last(&mut self) {
+        let until = Instant::now() + self.last_names_within;
+        self.jit.hurry();
+        self.resolve(false);
+        while self.jit.is_asking() && Instant::now() < until {
+            self.jit.wait(until.saturating_duration_since(Instant::now()));
+            self.resolve(false);
+        }
+        self.resolve(true);
+    }
+
+    /// Turns addresses into names. What waits for names stays for the next
+    /// time, unless it is the last.
     fn resolve(&mut self, last: bool) {
         let now = Instant::now();
         let pending = std::mem::take(&mut self.pending);
@@ -303,14 +318,14 @@ impl Worker {
             }
         }
         for (trace, count) in pending {
+            let user: Vec<_> =
+                trace.user.iter().map(|&address| self.symbols.user(trace.pid, address)).collect();
             let room = self.pending.len() < MAX_STACKS;
-            if !last && room && self.jit.is_asking(trace.pid) {
-                // Its names are on their way: they will be here the next time.
+            let unnamed = user.iter().any(|frame| **frame == *symbols::NO_NAME_JIT);
+            if unnamed && !last && room && self.jit.will_know(trace.pid, now) {
                 *self.pending.entry(trace).or_default() += count;
                 continue;
             }
-            let user: Vec<_> =
-                trace.user.iter().map(|&address| self.symbols.user(trace.pid, address)).collect();
             let kernel: Vec<_> =
                 trace.kernel.iter().map(|&address| self.symbols.kernel(address)).collect();
             let mut stack = stack::assemble(trace.python.as_deref(), &user, trace.end, &kernel);
@@ -376,7 +391,12 @@ mod tests {
         assert!(probe(
             &Proc::new("/proc"),
             Path::new("/sys"),
-            Sampling { hz: 0, stack_bytes: 0, jvm_attach: false }
+            Sampling {
+                hz: 0,
+                stack_bytes: 0,
+                jvm_attach: false,
+                last_names_within: Duration::ZERO
+            }
         )
         .unwrap_err()
         .contains("profile_hz"));
@@ -387,7 +407,12 @@ mod tests {
         let profiler = match Profiler::start(
             &Proc::new("/proc"),
             Path::new("/sys"),
-            Sampling { hz: 99, stack_bytes: 16 << 10, jvm_attach: false },
+            Sampling {
+                hz: 99,
+                stack_bytes: 16 << 10,
+                jvm_attach: false,
+                last_names_within: Duration::ZERO,
+            },
         ) {
             Ok(profiler) => profiler,
             Err(reason) => return eprintln!("skipped: {reason}"),

@@ -25,7 +25,7 @@ use crate::procfs::Proc;
 
 pub const UNWIND_FAILED: &str = "[unwind failed]";
 /// Code that was compiled at run time and that nobody named.
-const NO_NAME_JIT: &str = "[compiled at run time] (jit)";
+pub const NO_NAME_JIT: &str = "[compiled at run time] (jit)";
 
 /// What kind of memory code without a symbol lies in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
