@@ -1,0 +1,90 @@
+"""Programs to be watched, and the account of the one that watches them: shared by the agent's benchmarks."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.machine import cpu_seconds
+
+ROOT = Path(__file__).parents[1]
+AGENT = ROOT / "agent" / "target" / "release" / "eo-agent"
+PROGRAMS = ROOT / "tests" / "agent" / "unwinding" / "programs"
+BUSY_PYTHON = "while True: sum(range(1000))"
+BUSY_PROGRAMS = 5
+
+
+def busy_programs(folder: Path) -> list[list[str]]:
+    """Commands of five busy programs: two of C without frame pointers and one of Go where they can be built here,
+    the rest Python."""
+    commands: list[list[str]] = []
+    if shutil.which("gcc"):
+        options = ["-O2", "-fomit-frame-pointer", "-fno-inline"]
+        subprocess.run(["gcc", *options, "-o", f"{folder}/chain", str(PROGRAMS / "chain.c")], check=True)
+        commands += [[f"{folder}/chain"], [f"{folder}/chain"]]
+    if shutil.which("go"):
+        subprocess.run(["go", "build", "-o", f"{folder}/go", str(PROGRAMS / "chain.go")], check=True)
+        commands.append([f"{folder}/go"])
+    return (commands + [[sys.executable, "-c", BUSY_PYTHON]] * BUSY_PROGRAMS)[:BUSY_PROGRAMS]
+
+
+@contextlib.contextmanager
+def company(busy: Sequence[Sequence[str]], processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """The busy programs (nice 19) and so many sleepers that there are `processes`; ended on the way out."""
+    started = [subprocess.Popen(["nice", "-n", "19", *command]) for command in busy]
+    started += [subprocess.Popen(["sleep", "infinity"]) for _ in range(processes - len(busy))]
+    try:
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+        for process in started:
+            process.wait()
+
+
+def agent_command(folder: Path, hz: int, sink: str = "file", interval_seconds: float = 5) -> list[str]:
+    """The agent, writing to files (`file`) or JSON lines (`stdout`), so that no bus is measured with it."""
+    command = [str(AGENT), "run", "--sink", sink, "--profile-hz", str(hz), "--interval-seconds", str(interval_seconds)]
+    return [*command, "--path", f"{folder}/rows-{hz}-{time.monotonic_ns()}", "--log-level", "error"]
+
+
+def observe(command: Sequence[str], seconds: float, warm_up_seconds: float, log: Path) -> dict[str, Any]:
+    """Run a program and account for it and its children. The warm-up (symbols, checksums) is told apart.
+
+    Raises:
+        SystemExit: with what the program printed, if it ended during the warm-up.
+    """
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as child:
+        root = psutil.Process(child.pid)
+        time.sleep(warm_up_seconds)
+        if child.poll() is not None:
+            raise SystemExit(f"{command[0]} ended: {log.read_text(errors='replace')[-400:]}")
+        family = [root, *root.children(recursive=True)]
+        before = sum(cpu_seconds(one) for one in family)
+        resident: list[int] = []
+        started = time.monotonic()
+        while (elapsed := time.monotonic() - started) < seconds:
+            resident.append(sum(one.memory_info().rss for one in family))
+            time.sleep(min(1.0, seconds))
+        used = sum(cpu_seconds(one) for one in family) - before
+        child.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(20)
+        child.kill()
+    tenth = max(1, len(resident) // 10)
+    return {
+        "cpu_pct_of_one_core": round(100 * used / elapsed, 3),
+        "start_up_cpu_seconds": round(before, 2),
+        "rss_mb_first_tenth": round(sum(resident[:tenth]) / tenth / 1e6, 1),
+        "rss_mb_last_tenth": round(sum(resident[-tenth:]) / tenth / 1e6, 1),
+        "peak_rss_mb": round(max(resident) / 1e6, 1),
+        "seconds": round(elapsed, 1),
+    }
