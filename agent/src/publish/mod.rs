@@ -156,6 +156,7 @@ impl Publisher {
             let batch = match spool.front() {
                 Ok(Some(batch)) => batch,
                 Ok(None) => {
+                    self.metrics.spool_bytes.set(spool.bytes() as i64);
                     if self.retry.take().is_some_and(|retry| retry.told) {
                         tracing::warn!("bus is back, spool is empty");
                     }

@@ -1,0 +1,267 @@
+"""The agent's way to Kafka on a real broker: what arrives, TLS, logins, a broker that goes and comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from agent.kafka_broker import PASSWORD, USER, KafkaBroker
+from agent.profiling import AGENT, missing
+from agent.test_delivery import Authority, agent, free_port, until
+from energy_orchestrator.ingest.validation import ValidBatch, validate
+from energy_orchestrator.model.wire import Kind
+
+pytestmark = pytest.mark.slow
+
+KINDS = ("samples", "meters", "inventory", "profiles")
+PARTITIONS = 3
+EC = ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signed the broker's certificate and the agent's."""
+    return Authority(tmp_path_factory.mktemp("tls"), "authority", EC)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[KafkaBroker]:
+    """A running broker without a topic."""
+    if not os.access(AGENT, os.X_OK):
+        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+    certificate, key = authority.issue("broker")
+    broker = KafkaBroker(tmp_path_factory.mktemp("kafka"), certificate, key, authority.file)
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.stop()
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A record as the collector would see it."""
+
+    key: str
+    topic: str
+    partition: int
+    headers: dict[str, str]
+    batch: ValidBatch
+
+
+def make_topics(broker: KafkaBroker, tenant: str, *kinds: str) -> None:
+    """A tenant's topics."""
+    admin = AdminClient({"bootstrap.servers": broker.address("PLAINTEXT")})
+    wanted = [NewTopic(f"eo.v1.{tenant}.{kind}", PARTITIONS, 1) for kind in kinds or KINDS]
+    for made in admin.create_topics(wanted).values():
+        made.result(30)
+
+
+def arrived(broker: KafkaBroker, tenant: str) -> list[Arrived]:
+    """All records of a tenant, read by another client library and decoded as the collector decodes."""
+    consumer = Consumer(
+        {"bootstrap.servers": broker.address("PLAINTEXT"), "group.id": "test", "enable.auto.commit": False}
+    )
+    try:
+        topics = [topic for topic in consumer.list_topics(timeout=30).topics if topic.startswith(f"eo.v1.{tenant}.")]
+        places = [TopicPartition(topic, part, OFFSET_BEGINNING) for topic in topics for part in range(PARTITIONS)]
+        ends = [consumer.get_watermark_offsets(place, timeout=30) for place in places]
+        count = sum(end - start for start, end in ends)
+        consumer.assign(places)
+        found: list[Arrived] = []
+        while len(found) < count:
+            for message in consumer.consume(count - len(found), timeout=30):
+                assert message.error() is None
+                headers = {name: value.decode() for name, value in message.headers() or []}
+                batch = validate(headers["eo-subject"], message.value() or b"", now=datetime.now(UTC))
+                key = (message.key() or b"").decode()
+                place = (message.topic() or "", message.partition() or 0)
+                found.append(Arrived(key, *place, headers, batch))
+        return found
+    finally:
+        consumer.close()
+
+
+def options(broker: KafkaBroker, tenant: str, listener: str = "PLAINTEXT") -> tuple[str, ...]:
+    """Arguments of an agent that sends there."""
+    return ("--tenant", tenant, "--host", "node-a.example", "--profile-hz", "0", "--kafka-brokers", broker.address(listener))
+
+
+def check(*arguments: str) -> dict[str, object]:
+    """What `check` says of the bus."""
+    done = subprocess.run([str(AGENT), "check", "--output", "json", *arguments], capture_output=True, timeout=60, check=True)
+    bus: dict[str, object] = json.loads(done.stdout)["bus"]
+    return bus
+
+
+def test_what_arrives_is_what_the_collector_reads(tmp_path: Path, broker: KafkaBroker) -> None:
+    """Topic per kind, one key and partition per node, batch id and subject beside the bytes."""
+    make_topics(broker, "reads")
+    assert check(*options(broker, "reads")) == {
+        "bus": "kafka",
+        "reachable": True,
+        "finding": f"reachable at {broker.address('PLAINTEXT')}",
+    }
+    with agent(tmp_path, *options(broker, "reads")):
+        until(lambda: len(arrived(broker, "reads")) > 6, "delivery")
+    found = arrived(broker, "reads")
+    assert {one.batch.kind for one in found} == {Kind.SAMPLES, Kind.METERS, Kind.INVENTORY}
+    for one in found:
+        assert one.key == "reads.node-a_example"
+        assert one.topic == f"eo.v1.reads.{one.batch.kind.value}"
+        assert one.headers == {
+            "eo-subject": f"eo.v1.reads.node-a_example.{one.batch.kind.value}",
+            "eo-batch-id": one.batch.batch_id,
+        }
+    assert len({one.partition for one in found}) == 1
+    samples = [one.batch.first for one in found if one.batch.kind is Kind.SAMPLES]
+    assert samples == sorted(samples)
+    assert len({one.batch.batch_id for one in found}) == len(found)
+
+
+def test_a_broker_that_goes_and_comes_back_costs_nothing(tmp_path: Path, broker: KafkaBroker) -> None:
+    """One agent all along: every batch that it made is there, in order, whole. It says that the bus is away."""
+    make_topics(broker, "away")
+    metrics = free_port()
+
+    def made() -> dict[str, float]:
+        """Looks at the node, bytes in the spool and batches lost, as the agent counts them."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=5) as answer:
+                lines = [line.split(" ") for line in answer.read().decode().splitlines() if line.startswith("eo_agent")]
+        except urllib.error.URLError:
+            return {}
+        values = {line[0]: float(line[-1]) for line in lines}
+        lost = sum(value for name, value in values.items() if name.startswith("eo_agent_dropped_batches"))
+        return {"scans": values["eo_agent_scans_total"], "spool": values["eo_agent_spool_bytes"], "lost": lost}
+
+    log = tmp_path / "log"
+    with agent(tmp_path, *options(broker, "away"), "--metrics-listen", f"127.0.0.1:{metrics}"):
+        until(lambda: made().get("scans", 0) >= 3, "three looks")
+        until(lambda: len(arrived(broker, "away")) > 3, "delivery")
+        broker.stop()
+        before = made()["scans"]
+        until(lambda: "bus is away" in log.read_text(), "word of the absence")
+        until(lambda: made()["scans"] > before + 8 and made()["spool"] > 10_000, "spooling")
+        broker.start()
+        until(lambda: "bus is back" in log.read_text(), "word of the return", timeout=90)
+        until(lambda: made()["spool"] == 0, "an empty spool")
+        last = made()
+    found = [one.batch for one in arrived(broker, "away") if one.batch.kind is Kind.SAMPLES]
+    moments = [batch.first for batch in found]
+    assert moments == sorted(moments), "no batch overtook another"
+    # One look may be under way at each end; none may be missing in between.
+    assert last["scans"] <= len({batch.batch_id for batch in found}) <= last["scans"] + 3
+    assert last["lost"] == 0
+
+
+def test_tls_with_the_right_authority_delivers(tmp_path: Path, broker: KafkaBroker, authority: Authority) -> None:
+    """The CA file alone turns TLS on."""
+    make_topics(broker, "tls")
+    with agent(tmp_path, *options(broker, "tls", "TLS"), "--kafka-ca-file", str(authority.file)):
+        until(lambda: len(arrived(broker, "tls")) > 3, "delivery")
+
+
+def test_another_authority_is_refused_with_a_clear_word(tmp_path: Path, broker: KafkaBroker) -> None:
+    """Nothing is sent; log and check say what to look at."""
+    make_topics(broker, "impostor")
+    impostor = Authority(tmp_path, "impostor", EC)
+    given = (*options(broker, "impostor", "TLS"), "--kafka-ca-file", str(impostor.file))
+    finding = check(*given)
+    assert finding["reachable"] is False
+    for word in ("UnknownIssuer", "kafka.ca_file", broker.address("TLS")):
+        assert word in str(finding["finding"])
+    with agent(tmp_path, *given):
+        until(lambda: "UnknownIssuer" in (tmp_path / "log").read_text(), "a word about the certificate")
+        assert any((tmp_path / "spool").glob("*.spool"))
+    assert arrived(broker, "impostor") == []
+    assert len((tmp_path / "log").read_text().splitlines()) < 20, "the library's own lines are kept away"
+
+
+def test_mutual_tls_delivers_and_a_stranger_is_refused(tmp_path: Path, broker: KafkaBroker, authority: Authority) -> None:
+    """With a certificate batches arrive; without one the broker hangs up."""
+    make_topics(broker, "mutual")
+    certificate, key = authority.issue("agent")
+    trusting = (*options(broker, "mutual", "MTLS"), "--kafka-ca-file", str(authority.file))
+    finding = check(*trusting)
+    assert finding["reachable"] is False
+    assert "kafka.cert_file" in str(finding["finding"])
+    with agent(tmp_path, *trusting, "--kafka-cert-file", str(certificate), "--kafka-key-file", str(key)):
+        until(lambda: len(arrived(broker, "mutual")) > 3, "delivery")
+
+
+@pytest.mark.parametrize("mechanism", ["scram-sha-512", "plain"])
+def test_a_login_delivers_and_a_wrong_password_does_not(
+    tmp_path: Path, broker: KafkaBroker, authority: Authority, mechanism: str
+) -> None:
+    """The settings come from a file's table; the password from its own file, and into no log."""
+    tenant = f"login-{mechanism}"
+    make_topics(broker, tenant)
+    password = tmp_path / "password"
+    settings = tmp_path / "agent.toml"
+    settings.write_text(
+        f'tenant = "{tenant}"\nprofile_hz = 0\n[kafka]\nbrokers = ["{broker.address("LOGIN")}"]\nuser = "{USER}"\n'
+        f'password_file = "{password}"\nsasl_mechanism = "{mechanism}"\nca_file = "{authority.file}"\n'
+    )
+    password.write_text("another-one\n")
+    finding = check("--config", str(settings))
+    assert finding["reachable"] is False
+    assert "kafka.password_file" in str(finding["finding"])
+    assert "another-one" not in str(finding["finding"])
+    password.write_text(f"{PASSWORD}\n")
+    with agent(tmp_path, "--config", str(settings), "--log-level", "debug"):
+        until(lambda: len(arrived(broker, tenant)) > 3, "delivery")
+    assert PASSWORD not in (tmp_path / "log").read_text()
+
+
+def test_a_topic_that_is_not_there_is_named_and_waited_for(tmp_path: Path, broker: KafkaBroker) -> None:
+    """The agent makes no topics; once somebody did, what waited in the spool arrives."""
+    assert "eo.v1.later.profiles" in str(check(*options(broker, "later"))["finding"])
+    with agent(tmp_path, *options(broker, "later")):
+        until(lambda: "there is no topic eo.v1.later." in (tmp_path / "log").read_text(), "the name of the topic")
+        make_topics(broker, "later")
+        until(lambda: len(arrived(broker, "later")) > 3, "delivery", timeout=60)
+
+
+def test_a_broker_that_takes_connections_and_says_nothing_is_given_up(tmp_path: Path) -> None:
+    """A limit of time, the batches wait on disk, and a stop doesn't wait for the broker."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with agent(tmp_path, "--kafka-brokers", address, "--profile-hz", "0"):
+            until(lambda: "no answer from a broker within" in (tmp_path / "log").read_text(), "giving up", timeout=60)
+            assert any((tmp_path / "spool").glob("*.spool"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--kafka-brokers", "here"], ["kafka.brokers", "HOST:PORT"]),
+        (["--kafka-brokers", "a:1", "--nats-url", "nats://a"], ["kafka.brokers", "nats_url", "one bus"]),
+        (["--kafka-brokers", "a:1", "--kafka-ca-file", "{folder}/absent"], ["kafka.ca_file", "absent"]),
+        (["--kafka-brokers", "a:1", "--kafka-ca-file", "{folder}/wrong"], ["kafka.ca_file", "no certificate"]),
+        (["--kafka-brokers", "a:1", "--kafka-user", "eo"], ["kafka.user", "kafka.password_file"]),
+        (["--kafka-brokers", "a:1", "--kafka-user", "eo", "--kafka-password-file", "{folder}/absent"], ["absent"]),
+    ],
+)
+def test_a_wrong_setting_is_named_at_the_start(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    """Exit code 2 at once, and the setting; never what a secret file holds."""
+    (tmp_path / "wrong").write_text("hush-hush")
+    given = [argument.format(folder=tmp_path) for argument in arguments]
+    command = [str(AGENT), "run", "--spool-dir", str(tmp_path / "spool"), *given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 2, done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert "hush-hush" not in done.stderr
