@@ -69,7 +69,9 @@ class KafkaBroker:
         self._settings = folder / "server.properties"
         self._settings.write_text(self._properties(own, authority))
         scram = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
-        self._java("kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", self._settings, "-S", scram)
+        self._java(
+            "kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", self._settings, "-S", scram
+        )
 
     def address(self, listener: str) -> str:
         """HOST:PORT of a listener."""
