@@ -96,7 +96,7 @@ def arrived(broker: KafkaBroker, tenant: str) -> list[Arrived]:
             for message in consumer.consume(count - len(found), timeout=30):
                 assert message.error() is None
                 headers = {name: value.decode() for name, value in message.headers() or []}
-                batch = validate(headers["eo-subject"], message.value() or b"", now=datetime.now(UTC))
+                batch = validate(headers["Eo-Subject"], message.value() or b"", now=datetime.now(UTC))
                 key = (message.key() or b"").decode()
                 place = (message.topic() or "", message.partition() or 0)
                 found.append(Arrived(key, *place, headers, batch))
@@ -144,8 +144,8 @@ def test_what_arrives_is_what_the_collector_reads(tmp_path: Path, broker: KafkaB
         assert one.key == "reads.node-a_example"
         assert one.topic == f"eo.v1.reads.{one.batch.kind.value}"
         assert one.headers == {
-            "eo-subject": f"eo.v1.reads.node-a_example.{one.batch.kind.value}",
-            "eo-batch-id": one.batch.batch_id,
+            "Eo-Subject": f"eo.v1.reads.node-a_example.{one.batch.kind.value}",
+            "Eo-Batch-Id": one.batch.batch_id,
         }
     assert len({one.partition for one in found}) == 1
     samples = [one.batch.first for one in found if one.batch.kind is Kind.SAMPLES]

@@ -370,6 +370,14 @@ mod tests {
     }
 
     #[test]
+    fn a_gateway_takes_the_same_table() {
+        let toml =
+            "[[replay]]\nname = 'a'\nhost = 'b'\npath = 'c'\n[kafka]\nbrokers = ['a:9092']\n";
+        let (options, _) = super::super::gateway::from_toml(toml, "gateway.toml").unwrap();
+        assert_eq!(options.resolve().unwrap().sink, SinkKind::Kafka);
+    }
+
+    #[test]
     fn secrets_are_read_from_files_and_never_shown() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("password");

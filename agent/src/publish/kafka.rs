@@ -199,8 +199,8 @@ fn partition_of(key: &str, ids: &[i32]) -> Option<i32> {
 
 fn record(place: &Place, batch: &Batch) -> Record {
     let headers = [
-        ("eo-subject", batch.subject.clone().into_bytes()),
-        ("eo-batch-id", batch.id.to_string().into_bytes()),
+        ("Eo-Subject", batch.subject.clone().into_bytes()),
+        ("Eo-Batch-Id", batch.id.to_string().into_bytes()),
     ];
     let millis = i64::try_from(clock::unix_nanos() / 1_000_000).unwrap_or_default();
     Record {
