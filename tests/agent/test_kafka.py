@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import urllib.error
@@ -189,11 +190,15 @@ def test_a_broker_that_goes_and_comes_back_costs_nothing(tmp_path: Path, broker:
         return own_metrics(metrics)["eo_agent_spool_bytes"]
 
     def all_there() -> bool:
-        """Counts of the same moment are equal."""
-        before, there = rows_made(metrics), rows_in(arrived(broker, "away"))
-        return before == rows_made(metrics) == there
+        """Nothing is made while we count what is there; a look in between makes this false, and it is asked again."""
+        made = rows_made(metrics)
+        process.send_signal(signal.SIGSTOP)
+        try:
+            return made == rows_in(arrived(broker, "away"))
+        finally:
+            process.send_signal(signal.SIGCONT)
 
-    with agent(tmp_path, *options(broker, "away"), "--metrics-listen", f"127.0.0.1:{metrics}"):
+    with agent(tmp_path, *options(broker, "away"), "--metrics-listen", f"127.0.0.1:{metrics}") as process:
         until(lambda: len(arrived(broker, "away")) > 3, "delivery")
         broker.stop()
         before = own_metrics(metrics)["eo_agent_scans_total"]
