@@ -10,6 +10,7 @@ use crate::meters::{self, Finding};
 use crate::node;
 use crate::procfs::Proc;
 use crate::profiler;
+use crate::publish;
 
 pub fn print(config: &Config, output: Output) {
     let proc = Proc::new(&config.procfs);
@@ -25,6 +26,7 @@ pub fn print(config: &Config, output: Output) {
         })
         .collect();
     let names = container_names(config);
+    let bus = bus(config);
     if output == Output::Json {
         let meters: Vec<_> = findings
             .iter()
@@ -48,6 +50,11 @@ pub fn print(config: &Config, output: Output) {
                 "found": found.is_ok(),
                 "finding": found.as_ref().unwrap_or_else(|reason| reason),
             })).collect::<Vec<_>>(),
+            "bus": bus.as_ref().map(|(name, reached)| json!({
+                "bus": name,
+                "reachable": reached.is_ok(),
+                "finding": reached.as_ref().unwrap_or_else(|reason| reason),
+            })),
             "meters": meters,
             "capabilities": abilities.capabilities,
             "missing": abilities.missing,
@@ -75,6 +82,13 @@ pub fn print(config: &Config, output: Output) {
             Err(reason) => println!("  no  {source}: {reason}"),
         }),
     }
+    if let Some((name, reached)) = bus {
+        println!("bus");
+        match reached {
+            Ok(text) => println!("  yes {name}: {text}"),
+            Err(reason) => println!("  no  {name}: {reason}"),
+        }
+    }
     println!("capabilities");
     abilities.capabilities.iter().for_each(|name| println!("  yes {name}"));
     abilities.missing.iter().for_each(|reason| println!("  no  {reason}"));
@@ -84,4 +98,9 @@ fn container_names(config: &Config) -> Vec<(String, Result<String, String>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return Vec::new() };
     runtime.block_on(refresh::findings(&config.name_sources))
+}
+
+fn bus(config: &Config) -> Option<(&'static str, Result<String, String>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    runtime.block_on(publish::reach(config))
 }

@@ -46,6 +46,9 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 use config::{Config, ConfigError, Options};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Exit code for a setting that can't be used.
 const CONFIGURATION_ERROR: u8 = 2;
@@ -90,11 +93,16 @@ fn run_until_stopped(
     level: tracing::Level,
     work: impl Future<Output = Result<(), ConfigError>>,
 ) -> Result<(), ConfigError> {
+    // The Kafka client tells of every try; the publisher tells what comes of them.
+    let library = if level >= tracing::Level::DEBUG { LevelFilter::INFO } else { LevelFilter::OFF };
+    let filter = Targets::new().with_default(level).with_target("rskafka", library);
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(level)
         .with_target(false)
         .with_ansi(false)
+        .finish()
+        .with(filter)
         .init();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {

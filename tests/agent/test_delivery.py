@@ -71,20 +71,22 @@ def agent(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 class Authority:
     """A certificate authority of the test's own, by openssl."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        """Make its key and certificate."""
-        self.folder, self.name = folder, name
+    def __init__(self, folder: Path, name: str, algorithm: tuple[str, ...] = ("ed25519",)) -> None:
+        """Make its key and certificate; `algorithm` as openssl's -newkey takes it."""
+        self.folder, self.name, self.algorithm = folder, name, algorithm
         self.file = folder / f"{name}.pem"
         self.key = folder / f"{name}-key.pem"
         subject = ["-subj", f"/CN={name}", "-days", "2"]
-        self._openssl("req", "-x509", "-newkey", "ed25519", "-nodes", *subject, "-keyout", self.key, "-out", self.file)
+        made = ["-keyout", self.key, "-out", self.file]
+        self._openssl("req", "-x509", "-newkey", *algorithm, "-nodes", *subject, *made)
 
     def issue(self, name: str) -> tuple[Path, Path]:
         """Certificate and key for 127.0.0.1."""
         key, request = self.folder / f"{name}-key.pem", self.folder / f"{name}.csr"
         certificate, extra = self.folder / f"{name}.pem", self.folder / f"{name}.ext"
         extra.write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
-        self._openssl("req", "-newkey", "ed25519", "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+        asked = ["-subj", f"/CN={name}", "-keyout", key, "-out", request]
+        self._openssl("req", "-newkey", *self.algorithm, "-nodes", *asked)
         signer = ["-CA", self.file, "-CAkey", self.key, "-CAcreateserial", "-days", "2", "-extfile", extra]
         self._openssl("x509", "-req", "-in", request, *signer, "-out", certificate)
         return certificate, key

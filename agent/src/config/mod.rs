@@ -9,6 +9,7 @@ mod containers;
 pub mod endpoint;
 mod export;
 pub mod gateway;
+mod kafka;
 mod nats;
 
 use std::fs;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use export::ExportConfig;
+pub use kafka::{KafkaConfig, KafkaLogin, KafkaOptions, SaslMechanism};
 pub use nats::NatsConfig;
 use serde::Deserialize;
 
@@ -68,6 +70,8 @@ pub struct Options {
     /// Key of that certificate
     #[arg(long, env = "EO_NATS_KEY_FILE")]
     pub nats_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub kafka: KafkaOptions,
     /// Serve the agent's own metrics there, e.g. 127.0.0.1:9464 [default: off]
     #[arg(long, env = "EO_METRICS_LISTEN")]
     pub metrics_listen: Option<String>,
@@ -132,7 +136,7 @@ pub struct Options {
     /// Ask the cloud's metadata service (169.254.169.254) for the instance type [default: false]
     #[arg(long)]
     pub cloud_metadata: Option<bool>,
-    /// Where rows go [default: nats]
+    /// Where rows go [default: kafka if its brokers are named, else nats]
     #[arg(long, value_enum)]
     pub sink: Option<SinkKind>,
     /// Directory of sink `file`
@@ -151,6 +155,8 @@ pub struct Options {
 pub enum SinkKind {
     /// NATS JetStream
     Nats,
+    /// Apache Kafka
+    Kafka,
     /// JSON lines
     Stdout,
     /// One Arrow stream file per batch
@@ -178,6 +184,8 @@ pub struct Config {
     pub tenant: String,
     pub host: String,
     pub nats: NatsConfig,
+    /// Some where brokers are named.
+    pub kafka: Option<KafkaConfig>,
     /// Loopback address of the agent's own metrics.
     pub metrics_listen: Option<SocketAddr>,
     pub export: ExportConfig,
@@ -253,6 +261,7 @@ impl Options {
             nats_ca_file,
             nats_cert_file,
             nats_key_file,
+            kafka,
             metrics_listen,
             otlp_endpoint,
             pprof_push_url,
@@ -283,7 +292,7 @@ impl Options {
 
     /// Fills in defaults and checks every value.
     pub fn resolve(self) -> Result<Config, ConfigError> {
-        let sink = self.sink.unwrap_or(SinkKind::Nats);
+        let sink = kafka::sink(self.sink, self.nats_url.as_ref(), &self.kafka)?;
         if sink == SinkKind::File && self.path.is_none() {
             return Err(ConfigError::new("path", "missing for sink `file`", "give --path DIR"));
         }
@@ -294,6 +303,8 @@ impl Options {
                 "set both EO_NATS_USER and EO_NATS_PASSWORD_FILE, or neither",
             ));
         }
+        let tenant = named("tenant", self.tenant.clone().unwrap_or_else(|| "local".into()))?;
+        kafka::check_topics(sink, &tenant)?;
         let name_sources = containers::sources(&self)?;
         let certificate_files = match (self.nats_cert_file, self.nats_key_file) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -313,7 +324,7 @@ impl Options {
                 self.pprof_push_url,
                 self.otlp_headers_file,
             )?,
-            tenant: named("tenant", self.tenant.unwrap_or_else(|| "local".into()))?,
+            tenant,
             host: named("host", self.host.unwrap_or_else(hostname))?,
             nats: NatsConfig {
                 url: named(
@@ -331,6 +342,7 @@ impl Options {
                     self.nats_inbox_prefix.unwrap_or_else(|| "_INBOX".into()),
                 )?,
             },
+            kafka: self.kafka.resolve()?,
             spool_dir: self.spool_dir.unwrap_or_else(default_spool_dir),
             spool_max_bytes: within(
                 "spool_max_bytes",
@@ -463,7 +475,7 @@ mod tests {
             ("profile_hz = 100\n", &["profile_hz", "0 to 99"]),
             ("tenant = ''\n", &["tenant", "empty"]),
             ("sink = 'file'\n", &["path", "--path DIR"]),
-            ("sink = 'kafka'\n", &["kafka", "stdout"]),
+            ("sink = 'rabbit'\n", &["rabbit", "stdout"]),
             ("nats_user = 'a'\n", &["EO_NATS_PASSWORD_FILE"]),
             ("nats_key_file = 'a'\n", &["nats_cert_file", "both"]),
             ("metrics_listen = '0.0.0.0:9464'\n", &["metrics_listen", "0.0.0.0", "loopback"]),

@@ -5,7 +5,9 @@
 //! goes through the spool, which is drained in order once the bus is back, so
 //! that no batch overtakes another. The scan never waits for any of this.
 
+mod bus;
 pub(crate) mod frame;
+mod kafka;
 mod local;
 mod nats;
 mod running;
@@ -17,6 +19,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+pub use bus::{reach, Bus};
+pub use kafka::Kafka;
 pub use nats::Nats;
 pub use running::Publishing;
 pub use spool::Spool;
@@ -46,7 +50,7 @@ pub enum SendError {
 
 /// Where batches go.
 pub enum Sink {
-    Nats(Box<Nats>, Box<Spool>),
+    Bus(Bus, Box<Spool>),
     Stdout,
     Directory(PathBuf),
 }
@@ -80,7 +84,7 @@ impl Retry {
 impl Publisher {
     pub fn new(sink: Sink, stop: watch::Receiver<bool>, metrics: Arc<OwnMetrics>) -> Publisher {
         // An earlier run may have left something in the spool: look at once.
-        let retry = matches!(sink, Sink::Nats(..)).then(Retry::now);
+        let retry = matches!(sink, Sink::Bus(..)).then(Retry::now);
         let reported_losses = spool::Losses::default();
         Publisher {
             sink,
@@ -107,7 +111,7 @@ impl Publisher {
                 () = wake(&self.sink, retry_at), if retry_at.is_some() => self.drain().await,
             }
         }
-        if let Sink::Nats(_, spool) = &self.sink {
+        if let Sink::Bus(_, spool) = &self.sink {
             if spool.bytes() > 0 {
                 tracing::info!(
                     bytes = spool.bytes(),
@@ -125,7 +129,7 @@ impl Publisher {
                 Err(SendError::Away(reason)) => self.go_away(&reason),
             }
         }
-        if let Sink::Nats(_, spool) = &mut self.sink {
+        if let Sink::Bus(_, spool) = &mut self.sink {
             if let Err(error) = spool.append(&batch) {
                 self.metrics.dropped(Cause::spool_error, 1);
                 tracing::warn!(%error, directory = %spool.directory().display(), "spool: a batch is lost; free disk space or set spool_dir");
@@ -138,8 +142,8 @@ impl Publisher {
         match &self.sink {
             Sink::Stdout => local::print(batch),
             Sink::Directory(directory) => local::write_file(directory, batch),
-            Sink::Nats(nats, _) => tokio::select! {
-                result = nats.send(batch) => result,
+            Sink::Bus(bus, _) => tokio::select! {
+                result = bus.send(batch) => result,
                 () = grace_over(self.stop.clone()) => Err(SendError::Away("stopping".into())),
             },
         }
@@ -148,10 +152,11 @@ impl Publisher {
     /// Sends what the spool holds, oldest first.
     async fn drain(&mut self) {
         for _ in 0..DRAIN_CHUNK {
-            let Sink::Nats(_, spool) = &mut self.sink else { return };
+            let Sink::Bus(_, spool) = &mut self.sink else { return };
             let batch = match spool.front() {
                 Ok(Some(batch)) => batch,
                 Ok(None) => {
+                    self.metrics.spool_bytes.set(spool.bytes() as i64);
                     if self.retry.take().is_some_and(|retry| retry.told) {
                         tracing::warn!("bus is back, spool is empty");
                     }
@@ -175,7 +180,7 @@ impl Publisher {
     }
 
     fn drop_front(&mut self) {
-        if let Sink::Nats(_, spool) = &mut self.sink {
+        if let Sink::Bus(_, spool) = &mut self.sink {
             if let Err(error) = spool.pop() {
                 tracing::warn!(%error, "spool: a delivered batch could not be removed and will be sent again");
             }
@@ -207,7 +212,7 @@ impl Publisher {
     }
 
     fn report_losses(&mut self) {
-        let Sink::Nats(_, spool) = &self.sink else { return };
+        let Sink::Bus(_, spool) = &self.sink else { return };
         let losses = spool.losses();
         self.metrics.spool_bytes.set(spool.bytes() as i64);
         let new = losses.dropped_records.saturating_sub(self.counted_losses);
@@ -236,7 +241,7 @@ async fn wake(sink: &Sink, at: Option<Instant>) {
         }
     };
     match sink {
-        Sink::Nats(nats, _) => tokio::select! { () = wait => {}, () = nats.reconnected() => {} },
+        Sink::Bus(bus, _) => tokio::select! { () = wait => {}, () = bus.reconnected() => {} },
         _ => wait.await,
     }
 }

@@ -40,10 +40,8 @@ impl Nats {
         let uses_tls = config.ca_file.is_some()
             || config.certificate_files.is_some()
             || config.url.starts_with("tls://");
-        let mut options = ConnectOptions::new()
-            .name(name)
+        let options = login(config, name)?
             .retry_on_initial_connect()
-            .custom_inbox_prefix(&config.inbox_prefix)
             .reconnect_delay_callback(|attempt| backoff(attempt, MAX_RECONNECT_DELAY))
             .event_callback(move |event| {
                 on_event(&event, &notify);
@@ -52,47 +50,20 @@ impl Nats {
                 }
                 async {}
             });
-        if let Some(credentials) = config.read_credentials()? {
-            options = options.credentials(&credentials).map_err(|error| {
-                ConfigError::new(
-                    "nats_creds_file",
-                    &error.to_string(),
-                    "give the path of a NATS .creds file (JWT and seed)",
-                )
-            })?;
-        }
-        if let Some((user, password)) = config.read_password()? {
-            options = options.user_and_password(user, password);
-        }
-        config.check_files()?;
-        if let Some(seed) = config.read_nkey()? {
-            let known = nkeys_seed(&seed);
-            known.then_some(()).ok_or_else(|| {
-                ConfigError::new(
-                    "nats_nkey_file",
-                    "holds no user seed",
-                    "give the file of a seed that starts with SU",
-                )
-            })?;
-            options = options.nkey(seed);
-        }
-        if let Some(authority) = &config.ca_file {
-            options = options.add_root_certificates(authority.clone()).require_tls(true);
-        }
-        if let Some((certificate, key)) = &config.certificate_files {
-            options =
-                options.add_client_certificate(certificate.clone(), key.clone()).require_tls(true);
-        }
-        let client = options.connect(&config.url).await.map_err(|error| {
-            ConfigError::new(
-                "nats_url",
-                &error.to_string(),
-                "use nats://HOST:PORT or tls://HOST:PORT",
-            )
-        })?;
+        let client = options.connect(&config.url).await.map_err(wrong_url)?;
         let mut jetstream = async_nats::jetstream::new(client.clone());
         jetstream.set_timeout(ACK_TIMEOUT);
         Ok(Nats { client, jetstream, connected, last_problem, uses_tls })
+    }
+
+    /// Connects once; the error says why that failed.
+    pub async fn probe(config: &NatsConfig, name: String) -> Result<String, ConfigError> {
+        let connecting = login(config, name)?.connect(&config.url);
+        let client = match tokio::time::timeout(ACK_TIMEOUT, connecting).await {
+            Ok(connected) => connected.map_err(wrong_url)?,
+            Err(_) => return Err(wrong_url("no answer in time")),
+        };
+        Ok(format!("reachable at {}", client.server_info().host))
     }
 
     /// Publishes and waits for the stream's acknowledgement.
@@ -135,6 +106,47 @@ impl Nats {
     pub async fn reconnected(&self) {
         self.connected.notified().await;
     }
+}
+
+/// Name and credentials, checked.
+fn login(config: &NatsConfig, name: String) -> Result<ConnectOptions, ConfigError> {
+    let mut options = ConnectOptions::new().name(name).custom_inbox_prefix(&config.inbox_prefix);
+    if let Some(credentials) = config.read_credentials()? {
+        options = options.credentials(&credentials).map_err(|error| {
+            ConfigError::new(
+                "nats_creds_file",
+                &error.to_string(),
+                "give the path of a NATS .creds file (JWT and seed)",
+            )
+        })?;
+    }
+    if let Some((user, password)) = config.read_password()? {
+        options = options.user_and_password(user, password);
+    }
+    config.check_files()?;
+    if let Some(seed) = config.read_nkey()? {
+        let known = nkeys_seed(&seed);
+        known.then_some(()).ok_or_else(|| {
+            ConfigError::new(
+                "nats_nkey_file",
+                "holds no user seed",
+                "give the file of a seed that starts with SU",
+            )
+        })?;
+        options = options.nkey(seed);
+    }
+    if let Some(authority) = &config.ca_file {
+        options = options.add_root_certificates(authority.clone()).require_tls(true);
+    }
+    if let Some((certificate, key)) = &config.certificate_files {
+        options =
+            options.add_client_certificate(certificate.clone(), key.clone()).require_tls(true);
+    }
+    Ok(options)
+}
+
+fn wrong_url(error: impl std::fmt::Display) -> ConfigError {
+    ConfigError::new("nats_url", &error.to_string(), "use nats://HOST:PORT or tls://HOST:PORT")
 }
 
 /// Whether a text looks like the seed of a user's nkey; the server decides.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::{Nats, Publisher, Sink, Spool};
+use super::{Bus, Publisher, Sink, Spool};
 use crate::config::{Config, ConfigError, SinkKind};
 use crate::own_metrics::{server, OwnMetrics};
 use crate::wire::Batch;
@@ -62,8 +62,7 @@ async fn sink(config: &Config) -> Result<Sink, ConfigError> {
         _ => {
             let spool = Spool::open(&config.spool_dir, config.spool_max_bytes)
                 .map_err(|error| usable("spool_dir", &config.spool_dir, error))?;
-            let name = format!("eo-agent {} {}", config.tenant, config.host);
-            Sink::Nats(Box::new(Nats::connect(&config.nats, name).await?), Box::new(spool))
+            Sink::Bus(Bus::connect(config).await?, Box::new(spool))
         }
     })
 }

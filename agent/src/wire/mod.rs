@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 pub use encode::{encode, Batch, Envelope};
 pub use rows::{Cell, InventoryRow, MeterRow, ProfileRow, Row, SampleRow};
-pub use subject::subject;
+pub use subject::{place, subject, topic, Place};
 
 /// What a message holds; the last token of its subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,6 +29,8 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub const ALL: [Kind; 4] = [Kind::Samples, Kind::Meters, Kind::Inventory, Kind::Profiles];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Samples => "samples",
