@@ -28,10 +28,12 @@ class Authority:
     def server(self, name: str) -> tuple[Path, Path]:
         """Certificate and key of a server on this machine's loopback."""
         key = ec.generate_private_key(ec.SECP256R1())
-        hosts = x509.SubjectAlternativeName([
-            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-            x509.DNSName("localhost"),
-        ])
+        hosts = x509.SubjectAlternativeName(
+            [
+                x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+                x509.DNSName("localhost"),
+            ]
+        )
         made = self._certificate(_name(name), key).add_extension(hosts, False).sign(self._key, hashes.SHA256())
         certificate, private = self.folder / f"{name}.crt", self.folder / f"{name}.key"
         certificate.write_bytes(_pem(made))

@@ -148,7 +148,9 @@ def _kubelet(programs: Path, folder: Path, control: ControlPlane, made: Node) ->
         # Images that no container uses yet must stay: there is no registry to get them again.
         "imageGCHighThresholdPercent": 100,
         "fileCheckFrequency": "1s",
-        "shutdownGracePeriod": "0s",
+        # Containers that end are started again after a second, not after minutes.
+        "featureGates": {"KubeletCrashLoopBackOffMax": True},
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
     }
     file = folder / "kubelet.yaml"
     file.write_text(yaml.safe_dump(config))
@@ -180,7 +182,8 @@ def _network_namespace(runtime: Runtime, container: str) -> str | None:
         spaces = spec["linux"]["namespaces"]
     except (ValueError, KeyError, TypeError):
         return None
-    return next((one["path"] for one in spaces if one["type"] == "network" and one.get("path", "").startswith("/")), None)
+    paths = (one.get("path", "") for one in spaces if one["type"] == "network")
+    return next((path for path in paths if path.startswith("/")), None)
 
 
 def _unmount(folder: Path) -> None:
@@ -198,5 +201,3 @@ def _remove_cgroups() -> None:
         for group in (*groups, root):
             with contextlib.suppress(OSError):
                 group.rmdir()
-
-

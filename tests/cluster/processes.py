@@ -14,7 +14,7 @@ Seen = TypeVar("Seen")
 TAIL_BYTES = 4000
 
 
-class NotSeen(AssertionError):
+class NotSeenError(AssertionError):
     """Something did not come in time; the message has the end of the log."""
 
 
@@ -33,22 +33,20 @@ class Child:
 
         def alive() -> Seen | None:
             if self.process.poll() is not None:
-                raise NotSeen(f"{self.process.args!r} ended with {self.process.returncode}: {self.tail()}")
+                raise NotSeenError(f"{self.process.args!r} ended with {self.process.returncode}: {self.tail()}")
             return look()
 
         return until(alive, what, seconds, self.tail)
 
 
-def until(
-    look: Callable[[], Seen | None], what: str, seconds: float = 60, why: Callable[[], str] = lambda: ""
-) -> Seen:
+def until(look: Callable[[], Seen | None], what: str, seconds: float = 60, why: Callable[[], str] = lambda: "") -> Seen:
     """The first answer of `look` that is something; looked for ten times a second."""
     deadline = time.monotonic() + seconds
     while True:
         if found := look():
             return found
         if time.monotonic() > deadline:
-            raise NotSeen(f"not seen within {seconds:.0f} s: {what}. {why()}")
+            raise NotSeenError(f"not seen within {seconds:.0f} s: {what}. {why()}")
         time.sleep(0.1)
 
 

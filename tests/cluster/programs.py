@@ -39,14 +39,14 @@ DEBIAN = {
 CNI = Path("/usr/lib/cni")
 
 
-class Lacking(Exception):
+class LackingError(Exception):
     """Why there can be no cluster on this machine, and what to do."""
 
 
 def prepare() -> Path:
     """The folder with everything built, Debian's packages installed; says what it does on stderr."""
     if os.geteuid() != 0:
-        raise Lacking("a node with real containers takes root")
+        raise LackingError("a node with real containers takes root")
     _install()
     return build()
 
@@ -66,7 +66,7 @@ def build() -> Path:
         command = ["nice", "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", FLAGS, "-o", f"{out}/", "."]
         done = subprocess.run(command, cwd=SOURCES / source, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode:
-            raise Lacking(f"go build of {source} failed: {done.stderr[-2000:]}")
+            raise LackingError(f"go build of {source} failed: {done.stderr[-2000:]}")
         stamp.write_text(wanted)
         _say(f"built {source} in {time.monotonic() - began:.0f} s")
     scheduler = out / "kube-scheduler"
@@ -84,13 +84,13 @@ def _install() -> None:
         return
     names = sorted(lacking)
     if not shutil.which("apt-get"):
-        raise Lacking(f"Debian's packages are needed: {', '.join(names)}")
+        raise LackingError(f"Debian's packages are needed: {', '.join(names)}")
     _say(f"installing {', '.join(names)} ...")
     subprocess.run(["apt-get", "update", "-qq"], check=False, capture_output=True)
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *names]
     done = subprocess.run(install, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Lacking(f"Debian's packages are needed: {', '.join(names)}; apt-get says: {done.stderr[-500:]}")
+        raise LackingError(f"Debian's packages are needed: {', '.join(names)}; apt-get says: {done.stderr[-500:]}")
 
 
 def _require_go() -> None:
@@ -99,7 +99,7 @@ def _require_go() -> None:
     numbers = tuple(int(part) for part in version.strip().removeprefix("go").split(".")[:2] if part.isdigit())
     if numbers < OLDEST_GO:
         wanted = ".".join(map(str, OLDEST_GO))
-        raise Lacking(f"Go {wanted} or newer is needed to build Kubernetes, found {version.strip() or 'none'}")
+        raise LackingError(f"Go {wanted} or newer is needed to build Kubernetes, found {version.strip() or 'none'}")
 
 
 def _checksum(source: Path) -> str:

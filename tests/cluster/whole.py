@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from cluster import images, programs
 from cluster.api import Api, Object
@@ -24,7 +25,9 @@ class Cluster:
     # Digest by name of the images of busybox.
     digests: dict[str, str]
 
-    def pods(self, namespace: str, enough: Callable[[list[Object]], bool], what: str, seconds: float = 90) -> list[Object]:
+    def pods(
+        self, namespace: str, enough: Callable[[list[Object]], bool], what: str, seconds: float = 90
+    ) -> list[Object]:
         """The pods of a namespace, once they are as asked for."""
 
         def look() -> list[Object] | None:
@@ -32,7 +35,8 @@ class Cluster:
             return found if enough(found) else None
 
         def why() -> str:
-            return "; ".join(f"{one['metadata']['name']}: {one['status']}" for one in self.api.list("Pod", namespace))[:4000]
+            told = (f"{one['metadata']['name']}: {one['status']}" for one in self.api.list("Pod", namespace))
+            return "; ".join(told)[:4000]
 
         return until(look, what, seconds, why)
 
@@ -48,8 +52,10 @@ def running(pods: list[Object], number: int) -> bool:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, busyboxes: Iterable[str] = ()) -> Iterator[Cluster]:
-    """A cluster in this folder; raises `programs.Lacking` where there can be none."""
+def cluster(
+    folder: Path, busyboxes: Iterable[str] = (), scripts: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Cluster]:
+    """With images of busybox and these scripts; `programs.LackingError` where there can be none."""
     built = programs.prepare()
     with (
         control_plane(built, folder / "control") as control,
@@ -57,7 +63,7 @@ def cluster(folder: Path, busyboxes: Iterable[str] = ()) -> Iterator[Cluster]:
     ):
         digests = {}
         for name in busyboxes:
-            archive = images.busybox(folder / "images" / str(len(digests)), name)
+            archive = images.busybox(folder / "images" / str(len(digests)), name, scripts)
             digests[name] = joined.runtime.load(archive, name)
         whole = Cluster(control.api, joined, control.kubeconfig, digests)
         try:
