@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 AGENT := agent/target/release/eo-agent
 CARGO_FLAGS ?= --locked
 
-.PHONY: help up demo test test-slow lint fuzz agent-deb bench lock clean prerequisites
+.PHONY: help up demo test test-slow lint fuzz agent-deb agent-image bench lock clean prerequisites
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ fuzz: | prerequisites ## Damaged input for every parser of the agent: make fuzz 
 
 agent-deb: $(AGENT) ## Debian package of the agent in dist/
 	@deploy/agent/build-deb.sh
+
+agent-image: $(AGENT) ## OCI image of the agent in dist/ (takes buildah)
+	@deploy/agent/build-image.sh
 
 bench: $(VENV)/.installed-dev $(AGENT) ## Short benchmarks; docs in benchmarks/README.md
 	@$(BIN)/python -m benchmarks.run --short

@@ -74,6 +74,16 @@ pub fn workload(facts: &Facts) -> Workload {
     Workload { key: format!("{kind}/{name}").into(), kind, replica }
 }
 
+/// What works for a pod or container from outside of it, e.g. its runtime's monitor.
+pub fn adopted(container_id: Option<&str>, pod_id: Option<&str>) -> Option<Workload> {
+    let (kind, id) = match (pod_id, container_id) {
+        (Some(uid), _) => ("pod", uid.to_owned()),
+        (None, Some(id)) => ("container", clean(id)),
+        (None, None) => return None,
+    };
+    Some(Workload { key: format!("{kind}/{id}").into(), kind, replica: None })
+}
+
 /// Executable, and for an interpreter the script it runs: `python3:server.py`.
 pub fn program(exe: Option<&str>, comm: &str, cmdline: &[u8]) -> String {
     let name = exe.map(basename).filter(|name| !name.is_empty()).unwrap_or(comm);

@@ -50,6 +50,9 @@ pub struct Metadata {
 pub struct ImageSpec {
     #[prost(string, tag = "1")]
     pub image: String,
+    /// As the pod's author wrote it; runtimes from 2023 on.
+    #[prost(string, tag = "18")]
+    pub user_specified_image: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -139,10 +142,13 @@ pub fn answer(containers: ContainersReply, pods: PodsReply, images: ImagesReply)
         let tag = image.and_then(|image| image.repo_tags.first().map(String::as_str));
         // containerd writes the id where the kubelet asked by digest.
         let named = Some(asked_for).filter(|name| !name.is_empty() && !name.starts_with("sha256:"));
+        // Of two names of one image, the list of images tells any.
+        let written = one.image.as_ref().map(|spec| spec.user_specified_image.as_str());
+        let written = written.filter(|name| !name.is_empty());
         Container {
             id: one.id.clone(),
             name: one.metadata.as_ref().map(|metadata| metadata.name.clone()),
-            image: named.or(tag).map(str::to_owned),
+            image: written.or(named).or(tag).map(str::to_owned),
             image_digest: digest
                 .or(Some(one.image_ref.as_str()).filter(|r| r.starts_with("sha256:")))
                 .map(str::to_owned),
@@ -189,7 +195,7 @@ mod tests {
             id: "c1".into(),
             pod_sandbox_id: "s1".into(),
             metadata: Some(Metadata { name: "nginx".into() }),
-            image: Some(ImageSpec { image: "sha256:i1".into() }),
+            image: Some(ImageSpec { image: "sha256:i1".into(), ..Default::default() }),
             image_ref: "sha256:i1".into(),
             labels: map(&[("io.kubernetes.container.name", "nginx")]),
         };
@@ -226,6 +232,15 @@ mod tests {
         assert_eq!(nginx.pod_uid.as_deref(), Some("u1"));
         assert_eq!(found.pods[0].owner.as_ref().unwrap().to_string(), "Deployment/web");
         assert_eq!(found.pods[0].labels, [("pod-template-hash".to_owned(), "6d4b".to_owned())]);
+    }
+
+    #[test]
+    fn the_image_is_named_as_the_pods_author_wrote_it() {
+        let (mut containers, pods, images) = replies();
+        let spec = containers.containers[0].image.as_mut().unwrap();
+        spec.user_specified_image = "shop/web:2".into();
+        let found = answer(containers, pods, images);
+        assert_eq!(found.containers[1].image.as_deref(), Some("shop/web:2"));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The kubelet's list of pods: the one source on a node that names the owner.
 //!
-//! `https://127.0.0.1:10250/pods` with a token that may `get` `nodes/proxy`
-//! (or the read-only port, http://127.0.0.1:10255, where it is open). The
-//! token is read at each request: Kubernetes renews it.
+//! `https://127.0.0.1:10250/pods` with a token that may `get` `nodes/pods`
+//! (before Kubernetes 1.33: `nodes/proxy`), or the read-only port,
+//! http://127.0.0.1:10255, where it is open. The token is read at each
+//! request: Kubernetes renews it. Containers are those that the pods' status
+//! tells, the last ones that ended included; the `pause` container is in none.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,9 +13,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use ureq::tls::RootCerts;
 
+use super::docker::digest_of;
 use super::owner::by_reference;
 use super::unix_http::CallError;
-use super::{Answer, Pod};
+use super::{Answer, Container, Pod};
 use crate::https;
 
 /// 110 pods take some 2 MB.
@@ -47,7 +50,7 @@ pub fn ask(config: &KubeletConfig) -> Result<Answer, CallError> {
     let status = response.status().as_u16();
     if status != 200 {
         let next = match status {
-            401 | 403 => "; give kubelet_token_file a token that may get nodes/proxy",
+            401 | 403 => "; give kubelet_token_file a token that may get nodes/pods (before Kubernetes 1.33: nodes/proxy)",
             _ => "",
         };
         return Err(CallError(format!("{url}: HTTP {status}{next}")));
@@ -81,6 +84,60 @@ struct List {
 #[derive(Deserialize)]
 struct Item {
     metadata: ItemMetadata,
+    #[serde(default)]
+    spec: Option<Spec>,
+    #[serde(default)]
+    status: Option<Status>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    containers: Option<Vec<SpecContainer>>,
+    init_containers: Option<Vec<SpecContainer>>,
+    ephemeral_containers: Option<Vec<SpecContainer>>,
+}
+
+#[derive(Deserialize)]
+struct SpecContainer {
+    name: String,
+    #[serde(default)]
+    image: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    container_statuses: Option<Vec<ContainerStatus>>,
+    init_container_statuses: Option<Vec<ContainerStatus>>,
+    ephemeral_container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerStatus {
+    name: String,
+    #[serde(default)]
+    image: Option<String>,
+    #[serde(default, rename = "imageID")]
+    image_id: Option<String>,
+    /// `containerd://<id>`
+    #[serde(default, rename = "containerID")]
+    container_id: Option<String>,
+    #[serde(default)]
+    last_state: Option<LastState>,
+}
+
+#[derive(Deserialize)]
+struct LastState {
+    #[serde(default)]
+    terminated: Option<Terminated>,
+}
+
+#[derive(Deserialize)]
+struct Terminated {
+    #[serde(default, rename = "containerID")]
+    container_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -103,17 +160,57 @@ struct Reference {
     controller: Option<bool>,
 }
 
-/// Pods of a `PodList` (pure).
+/// Pods of a `PodList` and their containers (pure).
 pub fn pods(body: &[u8]) -> Result<Answer, serde_json::Error> {
     let list: List = serde_json::from_slice(body)?;
-    let pods = list.items.unwrap_or_default().into_iter().map(|Item { metadata }| {
+    let mut answer = Answer::default();
+    for Item { metadata, spec, status } in list.items.unwrap_or_default() {
+        let containers = containers(&spec.unwrap_or_default(), status.unwrap_or_default());
+        let uid = Some(metadata.uid.clone());
+        answer
+            .containers
+            .extend(containers.into_iter().map(|one| Container { pod_uid: uid.clone(), ..one }));
         let labels: Vec<_> = metadata.labels.unwrap_or_default().into_iter().collect();
         let references = metadata.owner_references.unwrap_or_default();
         let controller = references.iter().find(|one| one.controller == Some(true));
         let owner = controller.and_then(|one| by_reference(&one.kind, &one.name, &labels));
-        Pod { uid: metadata.uid, name: metadata.name, namespace: metadata.namespace, owner, labels }
-    });
-    Ok(Answer { pods: pods.collect(), ..Default::default() })
+        let ItemMetadata { uid, name, namespace, .. } = metadata;
+        answer.pods.push(Pod { uid, name, namespace, owner, labels });
+    }
+    Ok(answer)
+}
+
+/// What a pod's status tells of its containers; one that was restarted under both its ids.
+fn containers(spec: &Spec, status: Status) -> Vec<Container> {
+    let specified = [&spec.containers, &spec.init_containers, &spec.ephemeral_containers];
+    let specified: Vec<&SpecContainer> = specified.into_iter().flatten().flatten().collect();
+    let told = [
+        status.container_statuses,
+        status.init_container_statuses,
+        status.ephemeral_container_statuses,
+    ];
+    let mut found = Vec::new();
+    for one in told.into_iter().flatten().flatten() {
+        // As its author wrote it: of two names of one image, the runtime tells any.
+        let written = specified.iter().find(|spec| spec.name == one.name);
+        let written = written.and_then(|spec| spec.image.clone());
+        let image_id = one.image_id.unwrap_or_default();
+        let bare = || image_id.starts_with("sha256:").then(|| image_id.clone());
+        let container = Container {
+            name: Some(one.name),
+            image: written.or(one.image).filter(|image| !image.is_empty()),
+            image_digest: digest_of(&image_id).map(str::to_owned).or_else(bare),
+            ..Default::default()
+        };
+        let last = one.last_state.and_then(|last| last.terminated?.container_id);
+        for id in [one.container_id, last].into_iter().flatten() {
+            let id = id.rsplit('/').next().unwrap_or_default().to_owned();
+            if !id.is_empty() {
+                found.push(Container { id, ..container.clone() });
+            }
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -134,6 +231,35 @@ mod tests {
             found.iter().map(|p| p.owner.as_ref().map(ToString::to_string)).collect();
         assert_eq!(owners, [Some("Deployment/web".to_owned()), None, None]);
         assert_eq!(pods(br#"{"items": null}"#).unwrap(), Answer::default());
+    }
+
+    #[test]
+    fn containers_are_told_by_the_status_and_images_by_the_author() {
+        let body = r#"{"items": [{"metadata": {"uid": "u1", "name": "web-0", "namespace": "shop"},
+            "spec": {"containers": [{"name": "app", "image": "shop/web:2"}, {"name": "late", "image": "shop/late:1"}],
+                     "initContainers": [{"name": "init"}]},
+            "status": {"containerStatuses": [
+                {"name": "app", "image": "shop/other:1", "imageID": "shop/other@sha256:aa", "containerID": "containerd://c2",
+                 "lastState": {"terminated": {"containerID": "containerd://c1"}}},
+                {"name": "late", "image": "", "imageID": "", "lastState": {}}],
+              "initContainerStatuses": [{"name": "init", "image": "shop/init:1", "imageID": "sha256:bb", "containerID": "cri-o://c3"}]}}]}"#;
+        let found = pods(body.as_bytes()).unwrap().containers;
+        let told: Vec<_> = found
+            .iter()
+            .map(|one| {
+                let [name, image, digest, uid] =
+                    [&one.name, &one.image, &one.image_digest, &one.pod_uid].map(Option::as_deref);
+                (one.id.as_str(), name.unwrap(), image.unwrap(), digest.unwrap(), uid.unwrap())
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("c2", "app", "shop/web:2", "sha256:aa", "u1"),
+                ("c1", "app", "shop/web:2", "sha256:aa", "u1"),
+                ("c3", "init", "shop/init:1", "sha256:bb", "u1"),
+            ]
+        );
     }
 
     #[test]

@@ -35,6 +35,20 @@ pub struct Container {
     pub labels: Vec<(String, String)>,
 }
 
+impl Container {
+    /// With what another source knows of the same container.
+    fn or(self, other: Container) -> Container {
+        Container {
+            id: self.id,
+            name: self.name.or(other.name),
+            image: self.image.or(other.image),
+            image_digest: self.image_digest.or(other.image_digest),
+            pod_uid: self.pod_uid.or(other.pod_uid),
+            labels: if self.labels.is_empty() { other.labels } else { self.labels },
+        }
+    }
+}
+
 /// A pod, as its runtime or the kubelet describes it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Pod {
@@ -72,12 +86,15 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Joins the answers; a later one's owner of a pod beats an earlier one's.
+    /// Joins the answers; what a later one tells of a pod or container beats an
+    /// earlier one's, what it does not tell stays.
     pub fn of<'a>(answers: impl Iterator<Item = &'a Answer>) -> Directory {
         let mut joined = Directory::default();
         for answer in answers {
             for container in answer.containers.iter().take(MAX_ENTRIES) {
-                joined.containers.insert(container.id.clone(), container.clone());
+                let before = joined.containers.remove(&container.id);
+                let container = container.clone().or(before.unwrap_or_default());
+                joined.containers.insert(container.id.clone(), container);
             }
             for pod in answer.pods.iter().take(MAX_ENTRIES) {
                 let before = joined.pods.remove(&pod.uid);
@@ -237,6 +254,19 @@ mod tests {
             let directory = Directory::of(answers.into_iter());
             assert_eq!(&*directory.workload("pod", None, Some("u1")).unwrap().key, "pod/shop.web");
         }
+    }
+
+    #[test]
+    fn what_one_source_does_not_tell_of_a_container_is_not_lost_to_another() {
+        let named = Container { image: Some("shop/web:2".into()), ..container() };
+        let bare = Container { id: "c1".into(), ..Default::default() };
+        let answer = |container| Answer { containers: vec![container], pods: vec![] };
+        let [first, second, third] = [answer(container()), answer(named), answer(bare)];
+        let directory = Directory::of([&first, &second, &third].into_iter());
+        let placed = directory.place(Some("c1"), None).unwrap();
+        assert_eq!(placed.image.as_deref(), Some("shop/web:2"));
+        assert_eq!(placed.image_digest.as_deref(), Some("sha256:aa"));
+        assert_eq!(placed.labels, ["maintainer=x".into()]);
     }
 
     #[test]

@@ -2,7 +2,10 @@
 //!
 //! Rules
 //! - Once before the first look, then when an id turns up that is not known
-//!   (not more often than `MIN_GAP`), and every `REPEAT` for changed labels.
+//!   (not more often than `MIN_GAP`, slow sources less often), and every
+//!   `REPEAT` for changed labels.
+//! - After a new id once more: a runtime tells a pod when it is made, and the
+//!   kubelet a container seconds after it runs.
 //! - A source that fails keeps its last answer, and is told once until it
 //!   answers again. One that is not there is no source.
 //! - A node without a source costs nothing.
@@ -17,7 +20,12 @@ use super::kubelet::{self, KubeletConfig};
 use super::unix_http::CallError;
 use super::{cri, docker, Answer, Directory};
 
-const MIN_GAP: Duration = Duration::from_secs(5);
+const MIN_GAP: Duration = Duration::from_secs(1);
+const MAX_GAP: Duration = Duration::from_secs(60);
+/// Between the question for a new id and the second one.
+const FOLLOW_UP: Duration = Duration::from_secs(5);
+/// A source that takes long is asked less often: one part of the time in so many.
+const SHARE: u32 = 50;
 /// What is not told by then is told after the first looks.
 const FIRST_WITHIN: Duration = Duration::from_secs(3);
 const REPEAT: Duration = Duration::from_secs(300);
@@ -181,14 +189,20 @@ impl Refresher {
     }
 
     async fn run(mut self, sender: watch::Sender<Arc<Directory>>, bell: Arc<Notify>) {
+        let mut rung = false;
+        let mut gap = MIN_GAP;
         loop {
-            tokio::time::sleep(MIN_GAP).await;
-            tokio::select! {
-                () = bell.notified() => {}
-                () = tokio::time::sleep(REPEAT) => {}
+            tokio::time::sleep(gap).await;
+            let quiet_for = if rung { FOLLOW_UP } else { REPEAT };
+            rung = tokio::select! {
+                () = bell.notified() => true,
+                () = tokio::time::sleep(quiet_for) => false,
                 () = sender.closed() => return,
-            }
-            if self.refresh().await && sender.send(Arc::new(self.directory())).is_err() {
+            };
+            let began = tokio::time::Instant::now();
+            let changed = self.refresh().await;
+            gap = (began.elapsed() * SHARE).clamp(MIN_GAP, MAX_GAP);
+            if changed && sender.send(Arc::new(self.directory())).is_err() {
                 return;
             }
         }

@@ -15,6 +15,8 @@ pub struct Stat {
     pub rss_pages: i64,
     /// PF_KTHREAD is set.
     pub kernel_thread: bool,
+    /// It has ended and nobody waited for it yet.
+    pub ended: bool,
 }
 
 /// `PF_KTHREAD` of include/linux/sched.h.
@@ -28,7 +30,8 @@ pub fn parse(line: &[u8]) -> Option<Stat> {
     let comm = line.get(open + 1..close)?;
     let rest = std::str::from_utf8(line.get(close + 1..)?).ok()?;
     // Field 3 (state) is the first one here.
-    let mut fields = rest.split_ascii_whitespace().skip(1);
+    let mut fields = rest.split_ascii_whitespace();
+    let ended = matches!(fields.next()?, "Z" | "X" | "x");
     let ppid = fields.next()?.parse().ok()?;
     let flags: u64 = fields.nth(4)?.parse().ok()?;
     let utime: u64 = fields.nth(4)?.parse().ok()?;
@@ -47,6 +50,7 @@ pub fn parse(line: &[u8]) -> Option<Stat> {
         start_ticks,
         rss_pages,
         kernel_thread: flags & PF_KTHREAD != 0,
+        ended,
     })
 }
 
@@ -73,6 +77,14 @@ mod tests {
     fn kernel_threads_are_known_by_their_flag() {
         let line = b"12 (kworker/0:1-ev) I 2 0 0 0 -1 69238880 0 0 0 0 0 1 0 0 20 0 1 0 5 0 0";
         assert!(parse(line).unwrap().kernel_thread);
+    }
+
+    #[test]
+    fn a_zombie_has_ended() {
+        for (state, ended) in [("Z", true), ("X", true), ("R", false), ("D", false)] {
+            let line = format!("12 (sh) {state} 2 0 0 0 -1 0 0 0 0 0 0 1 0 0 20 0 1 0 5 0 0");
+            assert_eq!(parse(line.as_bytes()).unwrap().ended, ended, "{state}");
+        }
     }
 
     #[test]

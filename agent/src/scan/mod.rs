@@ -13,10 +13,13 @@
 //!   longer than `RESEND_SECONDS`.
 //! - What is not readable of one process is NULL in that process' row, and
 //!   costs nothing else.
+//! - Who a process works for is settled before the first row is made, for all
+//!   processes of a look: see `kin` for those whose cgroup does not tell.
 //! - Context switches need one file per thread, and are read only for
 //!   processes that are busy in two intervals in a row.
 
 mod children;
+mod kin;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -35,7 +38,7 @@ use crate::procfs::stat::Stat;
 use crate::procfs::status::{self, Io, Switches};
 use crate::procfs::{stat, Proc};
 use crate::wire::SampleRow;
-use crate::workload_key::{declared, program, workload, Facts, Workload};
+use crate::workload_key::{adopted, declared, program, workload, Facts, Workload};
 
 /// A quiet process is reported at least this often.
 const RESEND_SECONDS: f64 = 30.0;
@@ -96,9 +99,15 @@ pub struct Process {
     cpu_ticks: u64,
     /// Of children that were waited for.
     children_ticks: u64,
+    /// Of children that were gone before it had waited for them.
+    owed_ticks: u64,
     /// Used from the last look but one to the last.
     pace_ticks: u64,
     identity_settled: bool,
+    /// Watches over containers.
+    monitor: bool,
+    /// Was so at the first look.
+    ended: bool,
     cpus_allowed: Option<f64>,
     allowed_at: f64,
     io: Option<Io>,
@@ -183,20 +192,17 @@ impl Scanner {
         let interval = self.previous.map(|previous| now.boot_seconds - previous.boot_seconds);
         let interval = interval.filter(|interval| *interval > 0.0);
         let mut gone = self.take_gone(&stats);
+        self.meet(&stats, now);
         let mut rows = Vec::new();
         let mut alive = HashMap::with_capacity(stats.len());
         let mut may_keep_open = self.max_open_files;
         for Reading { pid, stat, file } in stats {
-            let mut process = self.table.remove(&pid).unwrap_or_else(|| {
-                let found = self.discover(pid, &stat, now);
-                self.ask_about(&found);
-                found
-            });
+            let Some(mut process) = self.table.remove(&pid) else { continue };
             process.stat_file = process.stat_file.take().or(file).filter(|_| may_keep_open > 0);
             may_keep_open -= usize::from(process.stat_file.is_some());
             if let Some(interval) = interval {
                 let ended = gone.get_mut(&pid).map(Vec::as_mut_slice).unwrap_or_default();
-                let (ended_rows, unseen_ticks) = self.settle(&process, &stat, ended, interval);
+                let (ended_rows, unseen_ticks) = self.settle(&mut process, &stat, ended, interval);
                 rows.extend(ended_rows);
                 rows.extend(self.observe(&mut process, &stat, unseen_ticks, now, interval));
             }
@@ -235,16 +241,74 @@ impl Scanner {
         Ok(stats)
     }
 
-    /// Known processes that are no more, by the parent they had.
+    /// Settles who the processes of this look are: new ones, and those that have become another program.
+    fn meet(&mut self, readings: &[Reading], now: Moment) {
+        let mut fresh = Vec::new();
+        for Reading { pid, stat, .. } in readings {
+            let process = match self.table.get(pid) {
+                Some(known) if known.is_settled(stat) => continue,
+                Some(_) => self.table.remove(pid).map(|mut known| {
+                    self.identify(&mut known, stat);
+                    known.identity_settled = true;
+                    known
+                }),
+                None => Some(self.discover(*pid, stat, now)),
+            };
+            let Some(mut process) = process else { continue };
+            process.ppid = stat.ppid;
+            self.table.insert(*pid, process);
+            fresh.push(*pid);
+        }
+        if fresh.is_empty() {
+            return;
+        }
+        for (pid, home) in kin::of_monitors(&self.table) {
+            self.adopt(pid, home);
+        }
+        for pid in fresh {
+            if let Some(home) =
+                self.table.get(&pid).and_then(|one| kin::of_process(&self.table, one))
+            {
+                self.adopt(pid, home);
+            }
+            if let Some(process) = self.table.remove(&pid) {
+                self.ask_about(&process);
+                self.table.insert(pid, process);
+            }
+        }
+    }
+
+    /// Counts a process with a pod or container that it is not in.
+    fn adopt(&mut self, pid: i32, home: kin::Home) {
+        let Some(process) = self.table.get_mut(&pid) else { return };
+        let workload = adopted(home.container_id.as_deref(), home.pod_id.as_deref());
+        if let Some(workload) = workload.filter(|_| process.workload.kind != "declared") {
+            process.workload = workload;
+        }
+        (process.container_id, process.pod_id) = (home.container_id, home.pod_id);
+        place(process, &self.directory);
+    }
+
+    /// Known processes that are no more, by the parent that waits for them: the
+    /// nearest one that is still there.
     fn take_gone(&mut self, stats: &[Reading]) -> HashMap<i32, Vec<Process>> {
         let there: HashSet<(i32, u64)> =
             stats.iter().map(|one| (one.pid, one.stat.start_ticks)).collect();
-        let mut gone: HashMap<i32, Vec<Process>> = HashMap::new();
         let ended =
             |_: &i32, process: &mut Process| !there.contains(&(process.pid, process.start_ticks));
-        for (_, mut process) in self.table.extract_if(ended) {
+        let ended: Vec<Process> = self.table.extract_if(ended).map(|(_, one)| one).collect();
+        let parents: HashMap<i32, i32> = ended.iter().map(|one| (one.pid, one.ppid)).collect();
+        let mut gone: HashMap<i32, Vec<Process>> = HashMap::new();
+        for mut process in ended {
             process.stat_file = None;
-            gone.entry(process.ppid).or_default().push(process);
+            let mut parent = process.ppid;
+            for _ in 0..parents.len() {
+                match parents.get(&parent) {
+                    Some(above) => parent = *above,
+                    None => break,
+                }
+            }
+            gone.entry(parent).or_default().push(process);
         }
         gone
     }
@@ -253,13 +317,14 @@ impl Scanner {
     /// and the ticks that are their parent's.
     fn settle(
         &self,
-        parent: &Process,
+        parent: &mut Process,
         stat: &Stat,
         ended: &mut [Process],
         interval: f64,
     ) -> (Vec<SampleRow>, u64) {
         let grown = stat.children_ticks.saturating_sub(parent.children_ticks);
-        if grown == 0 {
+        if grown == 0 && ended.is_empty() {
+            parent.owed_ticks = 0;
             return (Vec::new(), 0);
         }
         let last_seen = |one: &Process| Ended {
@@ -267,7 +332,8 @@ impl Scanner {
             pace: one.pace_ticks,
         };
         let seen: Vec<Ended> = ended.iter().map(last_seen).collect();
-        let shares = children::settle(grown, &seen);
+        let shares = children::settle(grown, parent.owed_ticks, &seen);
+        parent.owed_ticks = shares.owed;
         let with_time = ended.iter_mut().zip(shares.ended).filter(|(_, ticks)| *ticks > 0);
         let rows = with_time.map(|(process, ticks)| {
             let cpu_seconds = ticks as f64 / self.units.ticks_per_second;
@@ -333,8 +399,11 @@ impl Scanner {
             ppid: stat.ppid,
             cpu_ticks: if new { 0 } else { stat.cpu_ticks },
             children_ticks: if new { 0 } else { stat.children_ticks },
+            owed_ticks: 0,
             pace_ticks: 0,
             identity_settled: false,
+            monitor: false,
+            ended: false,
             cpus_allowed: None,
             allowed_at: f64::NEG_INFINITY,
             io: new.then(Io::default),
@@ -356,13 +425,21 @@ impl Scanner {
             self.proc.process_file(pid, name, &mut buffer).map(<[u8]>::to_vec).unwrap_or_default()
         };
         let exe = (!stat.kernel_thread).then(|| self.proc.exe(pid)).flatten();
+        process.monitor = kin::is_monitor(exe.as_deref());
         let exe_text = exe.as_deref().and_then(Path::to_str);
         let (environ, cmdline) = if stat.kernel_thread {
             Default::default()
         } else {
             (read("environ"), read("cmdline"))
         };
-        let membership = cgroup::membership(&String::from_utf8_lossy(&read("cgroup")));
+        let cgroup = read("cgroup");
+        // It may end while it is read: what was known of it stays true.
+        process.ended = stat.ended
+            || exe.is_none() && cgroup.is_empty() && cmdline.is_empty() && environ.is_empty();
+        if process.ended && !process.command.is_empty() {
+            return;
+        }
+        let membership = cgroup::membership(&String::from_utf8_lossy(&cgroup));
         process.container_id = membership.container_id.as_deref().map(Arc::from);
         process.pod_id = membership.pod_id.as_deref().map(Arc::from);
         let guest = exe_text.and_then(|exe| guest(basename(exe), &cmdline));
@@ -409,14 +486,6 @@ impl Scanner {
         now: Moment,
         interval: f64,
     ) -> Option<SampleRow> {
-        if *process.command != *stat.comm || !process.identity_settled {
-            let young = process.first_seen >= now.boot_seconds;
-            if !young {
-                self.identify(process, stat);
-                self.ask_about(process);
-                process.identity_settled = true;
-            }
-        }
         let own_ticks = stat.cpu_ticks.saturating_sub(process.cpu_ticks);
         let ticks = own_ticks.saturating_add(unseen_ticks);
         process.pace_ticks = own_ticks;
@@ -543,6 +612,13 @@ fn place(process: &mut Process, directory: &Directory) {
     }
     if let Some(placement) = directory.place(container, pod) {
         process.placement = Some(Arc::new(placement));
+    }
+}
+
+impl Process {
+    /// Whether it is known who it is; what has ended becomes nobody else.
+    fn is_settled(&self, stat: &Stat) -> bool {
+        stat.ended || *self.command == *stat.comm && self.identity_settled
     }
 }
 
@@ -701,6 +777,92 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_together_with_its_parent_is_not_counted_again() {
+        let mut fake = Fake::new();
+        fake.child(0, 1, 0, 0, 0);
+        fake.child(1, 10, 5, 0, 100);
+        fake.child(10, 11, 500, 0, 200);
+        fake.scan(100.0);
+        fake.child(10, 11, 600, 0, 200);
+        fake.scan(102.0);
+        // Both end; init waits for 10, which had waited for 11.
+        fake.end(10);
+        fake.end(11);
+        fake.child(0, 1, 0, 5 + 630, 0);
+        let rows = fake.scan(104.0);
+        let of = |pid| rows.iter().find(|row| row.pid == pid).map(|row| row.cpu_seconds);
+        assert_eq!((of(1), of(10), of(11)), (None, None, Some(0.3)));
+    }
+
+    #[test]
+    fn what_its_parent_waits_for_after_it_was_read_is_not_counted_again() {
+        let mut fake = Fake::new();
+        fake.child(1, 10, 0, 0, 100);
+        fake.child(10, 11, 500, 0, 200);
+        fake.scan(100.0);
+        // 10 was read before it waited, 11 was gone then.
+        fake.end(11);
+        fake.scan(102.0);
+        fake.child(1, 10, 0, 520, 100);
+        let rows = fake.scan(104.0);
+        assert_eq!(rows.iter().map(|row| row.cpu_seconds).collect::<Vec<_>>(), [0.2]);
+    }
+
+    #[test]
+    fn a_monitor_and_what_ends_below_it_belong_to_the_pod() {
+        let mut fake = Fake::new();
+        let shim = fake.root.path().join("containerd-shim-runc-v2");
+        fs::write(&shim, "").unwrap();
+        fake.child(1, 10, 0, 0, 100);
+        std::os::unix::fs::symlink(&shim, fake.root.path().join("10/exe")).unwrap();
+        fake.file(10, "cgroup", "0::/system.slice/containerd.service\n");
+        fake.child(10, 11, 5, 0, 200);
+        fake.file(11, "cgroup", &format!("0::/kubepods/pod{UID}/{ID}\n"));
+        fake.scan(100.0);
+        let process = |fake: &Fake, pid| {
+            let found = fake.scanner.find(pid, 0).unwrap();
+            (found.pod_id.as_deref().map(str::to_owned), found.container_id.is_some())
+        };
+        assert_eq!(process(&fake, 10), (Some(UID.into()), false));
+        // A container's first process that ended before anybody saw it, and one outside.
+        fake.child(10, 12, 30, 0, 10_050);
+        let zombie = fs::read_to_string(fake.root.path().join("12/stat")).unwrap();
+        fake.file(12, "stat", &zombie.replace(" R ", " Z "));
+        fake.file(12, "cgroup", "1:cpu:/\n0::/\n");
+        fake.child(1, 13, 1, 0, 10_050);
+        let rows = fake.scan(102.0);
+        let of = |pid| rows.iter().find(|row| row.pid == pid).unwrap();
+        assert_eq!(of(12).pod_id.as_deref(), Some(UID));
+        assert_eq!(&*of(12).workload, format!("pod/{UID}"));
+        assert_eq!(&*of(13).workload, "process/work");
+        // What it waits for without having been seen is the pod's.
+        fake.end(12);
+        fake.child(1, 10, 0, 30 + 40, 100);
+        let rows = fake.scan(104.0);
+        assert!(
+            rows.iter().all(|row| row.pid == 13 || row.pod_id.as_deref() == Some(UID)),
+            "{rows:?}"
+        );
+        let of_pod = rows.iter().filter(|row| row.pod_id.is_some());
+        assert_eq!(of_pod.map(|row| row.cpu_seconds).sum::<f64>(), 0.4);
+    }
+
+    #[test]
+    fn what_ends_while_it_is_read_stays_who_it_was() {
+        let mut fake = Fake::new();
+        fake.scan(100.0);
+        fake.child(1, 10, 5, 0, 10_050);
+        fake.file(10, "cgroup", &format!("0::/kubepods/pod{UID}/{ID}\n"));
+        fake.scan(102.0);
+        // Its second look would settle who it is, and finds nothing but the line of a zombie.
+        let line = fs::read_to_string(fake.root.path().join("10/stat")).unwrap();
+        fake.file(10, "stat", &line.replace(" R ", " Z ").replace(" 5 0 0 0 ", " 9 0 0 0 "));
+        fake.file(10, "cgroup", "0::/\n");
+        let row = fake.scan(104.0).remove(0);
+        assert_eq!((row.pod_id.as_deref(), row.cpu_seconds), (Some(UID), 0.04));
+    }
+
+    #[test]
     fn a_parent_that_was_there_before_starts_with_its_past() {
         let mut fake = Fake::new();
         fake.child(1, 10, 0, 9_000, 100);
@@ -721,6 +883,7 @@ mod tests {
         assert_eq!((&*row.workload, row.replica.as_deref()), ("declared/web", Some("b")));
     }
 
+    const UID: &str = "0d6d1a2b-1c5e-4f7a-9a70-3c1f2e5d7b90";
     const ID: &str = "3f2ac1d0b5e44a61a5d2b8d7c9e0f1a23f2ac1d0b5e44a61a5d2b8d7c9e0f1a2";
 
     fn directory(pod: bool) -> Directory {
