@@ -102,7 +102,7 @@ def test_every_process_of_a_pod_is_its_owners(runtime: Containerd, tmp_path: Pat
     replicas = {row["replica"] for row in samples if row["workload"] == "pod/shop.web"}
     assert replicas == {"web-6d4b75cb6d-x2x41", "web-6d4b75cb6d-x2x42"}
     told = {(row["pod_name"], row["container_name"]): row for row in of_pods(rows, "inventory")}
-    assert len(told) == 6, "three pods, each with its pause container and its own"
+    assert len(told) == 9, "three pods, each with its shim, its pause container and its own"
     web = told["web-6d4b75cb6d-x2x41", "app"]
     assert (web["namespace"], web["owner"], web["image"]) == ("shop", "Deployment/web", "localhost/pause:1")
     assert web["image_digest"].startswith("sha256:")
