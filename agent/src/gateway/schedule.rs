@@ -15,7 +15,8 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Device, PollError, Reading};
+use super::{Device, Poll, PollError, Reading};
+use crate::publish::backoff;
 
 /// A device is asked at least this often, unless its interval is longer.
 const MAX_BACKOFF: Duration = Duration::from_secs(300);
@@ -93,11 +94,24 @@ async fn ask(
     let _slot = slots.acquire().await;
     let at = Instant::now();
     let interval = last.map(|last| (at - last).as_secs_f64());
-    let polled = tokio::time::timeout(plan.timeout, device.poll(interval)).await;
+    let polled = tokio::time::timeout(plan.timeout, without_panic(device.poll(interval))).await;
     let polled = polled.unwrap_or_else(|_| {
         Err(PollError(format!("the answer was not complete within {:?}", plan.timeout)))
     });
     polled.map(|readings| (at, readings)).map_err(|error| (at, error))
+}
+
+/// A mistake in the reading of one device's answer is an answer that failed, not the end of its rows.
+async fn without_panic(mut poll: Poll<'_>) -> Result<Vec<Reading>, PollError> {
+    std::future::poll_fn(|context| {
+        let step = std::panic::AssertUnwindSafe(|| poll.as_mut().poll(context));
+        std::panic::catch_unwind(step).unwrap_or_else(|_| {
+            std::task::Poll::Ready(Err(PollError(
+                "reading its answer failed in the agent itself; please report it".into(),
+            )))
+        })
+    })
+    .await
 }
 
 /// A device that doesn't answer.
@@ -125,9 +139,9 @@ impl Silence {
                 "no figures"
             );
         }
-        let doubled = interval.saturating_mul(1 << (failures - 1).min(16));
-        let limit = doubled.min(MAX_BACKOFF.max(interval));
-        let next = Instant::now() + limit.mul_f64(0.5 + fastrand::f64() / 2.0);
+        let longest = MAX_BACKOFF.max(interval);
+        let next =
+            Instant::now() + backoff(failures as usize - 1, interval, longest, fastrand::f64());
         Silence { reason: reason.to_owned(), failures, next }
     }
 }
@@ -139,13 +153,13 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::gateway::Poll;
     use crate::wire::MeterRow;
 
     /// Answers after `takes`, but for the polls `fails` names; counts who is being asked.
     struct Plug {
         polls: usize,
         fails: std::ops::Range<usize>,
+        panics: std::ops::Range<usize>,
         takes: Duration,
         asked: Arc<[AtomicUsize; 2]>,
     }
@@ -176,6 +190,7 @@ mod tests {
                 self.asked[1].fetch_max(now, Ordering::SeqCst);
                 tokio::time::sleep(self.takes).await;
                 self.asked[0].fetch_sub(1, Ordering::SeqCst);
+                assert!(!self.panics.contains(&self.polls), "rehearsed");
                 if self.fails.contains(&self.polls) {
                     return Err(PollError("no answer".into()));
                 }
@@ -200,7 +215,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn plug(fails: std::ops::Range<usize>, takes: Duration) -> Plug {
-        Plug { polls: 0, fails, takes, asked: Arc::default() }
+        Plug { polls: 0, fails, panics: 0..0, takes, asked: Arc::default() }
     }
 
     /// Rows of one device over so many seconds of a clock that doesn't wait.
@@ -234,6 +249,14 @@ mod tests {
         let covered: f64 = rows.iter().map(|row| row.interval_seconds).sum();
         assert!((115.0..=120.0).contains(&covered), "no second is left out: {covered}");
         assert_eq!(rows.last().unwrap().power_watts, Some(7.0), "it is found again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mistake_in_reading_an_answer_costs_that_answer_and_says_so() {
+        let device = Plug { panics: 4..6, ..plug(0..0, Duration::ZERO) };
+        let rows = rows(device, EVERY_SECOND, 60).await;
+        assert!(rows.iter().any(|row| row.reason.as_deref().is_some_and(|r| r.contains("report"))));
+        assert_eq!(rows.last().unwrap().power_watts, Some(7.0), "it is asked again");
     }
 
     #[tokio::test(start_paused = true)]

@@ -38,6 +38,8 @@ pub enum Cause {
     spool_full,
     /// The spool could not be written.
     spool_error,
+    /// What the spool held was damaged.
+    spool_torn,
     /// A receiver beside the bus was slower than the loop.
     export_away,
 }
@@ -75,6 +77,7 @@ pub struct OwnMetrics {
     energy: Family<ZoneLabel, Seconds>,
     power: Family<ZoneLabel, Number>,
     temperature: Family<ZoneLabel, Number>,
+    meter_errors: Family<ZoneLabel, Counter>,
     zones: std::sync::Mutex<std::collections::HashSet<ZoneLabel>>,
 }
 
@@ -95,6 +98,7 @@ impl OwnMetrics {
             energy: Family::default(),
             power: Family::default(),
             temperature: Family::default(),
+            meter_errors: Family::default(),
             zones: std::sync::Mutex::default(),
         };
         own.register(tenant, host);
@@ -149,6 +153,11 @@ impl OwnMetrics {
             self.scan_seconds.clone(),
         );
         agent.register("scans", "Looks at the node", self.scans.clone());
+        agent.register(
+            "meter_errors",
+            "Intervals in which a meter's zone gave no figure, by meter and zone",
+            self.meter_errors.clone(),
+        );
         let node = all.sub_registry_with_prefix("eo_node");
         node.register_with_unit(
             "energy",
@@ -198,6 +207,10 @@ impl OwnMetrics {
             }
             zones.insert(label.clone());
             drop(zones);
+            let figures = [row.energy_joules, row.power_watts, row.temp_c];
+            if row.reason.is_some() && figures.iter().all(Option::is_none) {
+                self.meter_errors.get_or_create(&label).inc();
+            }
             if let Some(joules) = row.energy_joules.filter(|joules| *joules >= 0.0) {
                 self.energy.get_or_create(&label).inc_by(joules);
             }
@@ -266,6 +279,10 @@ mod tests {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
         assert!(!text.contains("dram"), "{text}");
+        let silent = MeterRow { reason: Some("gone".into()), ..row("psys", None, None) };
+        own.measured(&[silent, row("psys", None, Some(1.0))]);
+        let line = r#"eo_agent_meter_errors_total{meter="rapl",zone="psys",tier="on_die"} 1"#;
+        assert!(own.text().contains(line));
         let cpu =
             text.lines().find(|line| line.starts_with("process_resident_memory_bytes ")).unwrap();
         assert!(cpu.split(' ').nth(1).unwrap().parse::<f64>().unwrap() > 1e6, "{cpu}");

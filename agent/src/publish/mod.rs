@@ -5,6 +5,7 @@
 //! goes through the spool, which is drained in order once the bus is back, so
 //! that no batch overtakes another. The scan never waits for any of this.
 
+mod backoff;
 mod bus;
 pub(crate) mod frame;
 mod kafka;
@@ -15,10 +16,12 @@ pub(crate) mod spool;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
+pub(crate) use backoff::backoff;
 pub use bus::{reach, Bus};
 pub use kafka::Kafka;
 pub use nats::Nats;
@@ -28,6 +31,7 @@ pub use spool::Spool;
 use crate::own_metrics::{Cause, OwnMetrics};
 use crate::wire::Batch;
 
+const FIRST_DELAY: Duration = Duration::from_millis(250);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 /// Records drained before new batches are looked at.
 const DRAIN_CHUNK: usize = 64;
@@ -65,7 +69,7 @@ pub struct Publisher {
     reported_losses: spool::Losses,
     last_report: Option<Instant>,
     metrics: Arc<OwnMetrics>,
-    counted_losses: u64,
+    counted_losses: spool::Losses,
 }
 
 struct Retry {
@@ -94,7 +98,7 @@ impl Publisher {
             reported_losses,
             last_report: None,
             metrics,
-            counted_losses: 0,
+            counted_losses: spool::Losses::default(),
         }
     }
 
@@ -131,7 +135,6 @@ impl Publisher {
         }
         if let Sink::Bus(_, spool) = &mut self.sink {
             if let Err(error) = spool.append(&batch) {
-                self.metrics.dropped(Cause::spool_error, 1);
                 tracing::warn!(%error, directory = %spool.directory().display(), "spool: a batch is lost; free disk space or set spool_dir");
             }
         }
@@ -180,12 +183,16 @@ impl Publisher {
     }
 
     fn drop_front(&mut self) {
+        if let Some(retry) = &mut self.retry {
+            // It answers: the next failure is a first one.
+            retry.attempt = 0;
+        }
         if let Sink::Bus(_, spool) = &mut self.sink {
             if let Err(error) = spool.pop() {
                 tracing::warn!(%error, "spool: a delivered batch could not be removed and will be sent again");
             }
-            self.metrics.spool_bytes.set(spool.bytes() as i64);
         }
+        self.report_losses();
     }
 
     fn go_away(&mut self, reason: &str) {
@@ -195,7 +202,8 @@ impl Publisher {
             retry.told = true;
             tracing::warn!(reason, "bus is away: batches go to the spool until it is back");
         }
-        retry.at = Instant::now() + nats::backoff(retry.attempt, MAX_RETRY_DELAY);
+        retry.at =
+            Instant::now() + backoff(retry.attempt, FIRST_DELAY, MAX_RETRY_DELAY, fastrand::f64());
         retry.attempt += 1;
     }
 
@@ -215,10 +223,15 @@ impl Publisher {
         let Sink::Bus(_, spool) = &self.sink else { return };
         let losses = spool.losses();
         self.metrics.spool_bytes.set(spool.bytes() as i64);
-        let new = losses.dropped_records.saturating_sub(self.counted_losses);
-        if new > 0 {
-            self.metrics.dropped(Cause::spool_full, new);
-            self.counted_losses = losses.dropped_records;
+        let before = std::mem::replace(&mut self.counted_losses, losses);
+        for (cause, new) in [
+            (Cause::spool_full, losses.dropped_records - before.dropped_records),
+            (Cause::spool_error, losses.unwritten_records - before.unwritten_records),
+            (Cause::spool_torn, losses.torn_records - before.torn_records),
+        ] {
+            if new > 0 {
+                self.metrics.dropped(cause, new);
+            }
         }
         let due = self.last_report.is_none_or(|last| last.elapsed() >= LOSS_REPORT_EVERY);
         if losses.dropped_records > self.reported_losses.dropped_records && due {
@@ -236,7 +249,7 @@ impl Publisher {
 async fn wake(sink: &Sink, at: Option<Instant>) {
     let wait = async {
         match at {
-            Some(at) => tokio::time::sleep_until(at.into()).await,
+            Some(at) => tokio::time::sleep_until(at).await,
             None => std::future::pending().await,
         }
     };
@@ -251,5 +264,88 @@ async fn grace_over(mut stop: watch::Receiver<bool>) {
         tokio::time::sleep(STOP_GRACE).await;
     } else {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Mutex;
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A bus that is there or not as the test says, on the test's clock.
+    #[derive(Clone, Default)]
+    pub struct Rehearsed(Arc<Mutex<State>>);
+
+    #[derive(Default)]
+    struct State {
+        up: bool,
+        tries: usize,
+        taken: Vec<u128>,
+    }
+
+    impl Rehearsed {
+        pub fn send(&self, batch: &Batch) -> Result<(), SendError> {
+            let mut state = self.0.lock().unwrap();
+            state.tries += 1;
+            if !state.up {
+                return Err(SendError::Away("rehearsed".into()));
+            }
+            state.taken.push(batch.id.as_u128());
+            Ok(())
+        }
+    }
+
+    const LOOKS: u128 = 720;
+    const INTERVAL: Duration = Duration::from_secs(5);
+
+    fn batch(number: u128) -> Batch {
+        let subject = "eo.v1.a.b.samples".into();
+        Batch { id: Uuid::from_u128(number), subject, payload: vec![7; 1000].into() }
+    }
+
+    /// An hour without the bus, a batch every five seconds, then a minute with it.
+    async fn an_hour_away(spool_bytes: u64) -> (usize, Vec<u128>, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let bus = Rehearsed::default();
+        let spool = Box::new(Spool::open(directory.path(), spool_bytes).unwrap());
+        let metrics = OwnMetrics::new("a", "b");
+        let (stopper, stop) = watch::channel(false);
+        let sink = Sink::Bus(Bus::Rehearsed(bus.clone()), spool);
+        let (sender, batches) = mpsc::channel(4);
+        let publisher = tokio::spawn(Publisher::new(sink, stop, metrics.clone()).run(batches));
+        for number in 0..LOOKS {
+            sender.try_send(batch(number)).expect("the loop never waits for a bus that is away");
+            tokio::time::sleep(INTERVAL).await;
+        }
+        let tries = std::mem::take(&mut bus.0.lock().unwrap().tries);
+        bus.0.lock().unwrap().up = true;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        sender.send(batch(LOOKS)).await.unwrap();
+        drop(sender);
+        publisher.await.unwrap();
+        drop(stopper);
+        let taken = bus.0.lock().unwrap().taken.clone();
+        (tries, taken, metrics.text())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_hour_without_the_bus_loses_nothing_and_keeps_the_order() {
+        let (tries, taken, metrics) = an_hour_away(16 << 20).await;
+        assert_eq!(taken, (0..=LOOKS).collect::<Vec<_>>());
+        assert!(!metrics.contains("dropped_total{"), "{metrics}");
+        // Between half of the longest wait and the longest, after a few short ones.
+        assert!((110..=255).contains(&tries), "{tries} tries in an hour");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beyond_the_spools_limit_the_oldest_go_and_are_counted() {
+        let (_, taken, metrics) = an_hour_away(100_000).await;
+        let lost = LOOKS + 1 - taken.len() as u128;
+        assert!(lost > 0 && taken.len() > 50);
+        assert_eq!(taken, (lost..=LOOKS).collect::<Vec<_>>(), "the newest stay, in order");
+        assert!(metrics.contains(&format!("{{cause=\"spool_full\"}} {lost}\n")), "{metrics}");
     }
 }

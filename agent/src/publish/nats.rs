@@ -15,7 +15,8 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::{Client, ConnectOptions, Event};
 use tokio::sync::Notify;
 
-use super::SendError;
+use super::backoff::backoff;
+use super::{SendError, FIRST_DELAY};
 use crate::config::{ConfigError, NatsConfig};
 use crate::wire::Batch;
 
@@ -42,7 +43,9 @@ impl Nats {
             || config.url.starts_with("tls://");
         let options = login(config, name)?
             .retry_on_initial_connect()
-            .reconnect_delay_callback(|attempt| backoff(attempt, MAX_RECONNECT_DELAY))
+            .reconnect_delay_callback(|attempt| {
+                backoff(attempt, FIRST_DELAY, MAX_RECONNECT_DELAY, fastrand::f64())
+            })
             .event_callback(move |event| {
                 on_event(&event, &notify);
                 if let (Event::ClientError(error), Ok(mut last)) = (&event, problem.lock()) {
@@ -156,12 +159,6 @@ fn nkeys_seed(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Exponential with full jitter, so that a thousand agents do not come back at once.
-pub fn backoff(attempt: usize, longest: Duration) -> Duration {
-    let ceiling = Duration::from_millis(250).saturating_mul(1 << attempt.min(16)).min(longest);
-    ceiling.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
 fn on_event(event: &Event, connected: &Notify) {
     match event {
         Event::Connected => {
@@ -174,20 +171,5 @@ fn on_event(event: &Event, connected: &Notify) {
             "nats: the server refused something; check that this agent may publish to eo.v1.<tenant>.<host>.> and subscribe to its inbox"
         ),
         other => tracing::debug!(event = %other, "nats"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_wait_grows_and_stays_bounded() {
-        let longest = Duration::from_secs(10);
-        for attempt in [0, 1, 5, 20, usize::MAX] {
-            let wait = backoff(attempt, longest);
-            assert!(wait >= Duration::from_millis(125) && wait <= longest, "{attempt}: {wait:?}");
-        }
-        assert!(backoff(0, longest) <= Duration::from_millis(250));
     }
 }

@@ -49,7 +49,10 @@ struct Reader {
 pub struct Losses {
     /// Records dropped, oldest first, to stay within the limit.
     pub dropped_records: u64,
-    /// Bytes that were no whole record.
+    /// Records dropped because the disk took no more: the oldest, or the new one.
+    pub unwritten_records: u64,
+    /// Places where bytes were no whole record, and how many bytes.
+    pub torn_records: u64,
     pub torn_bytes: u64,
 }
 
@@ -101,16 +104,16 @@ impl Spool {
                 Ok(()) => break,
                 Err(error) if self.segments.len() > 1 => {
                     tracing::warn!(%error, "spool: write failed, dropping the oldest segment to make room");
-                    self.drop_oldest();
+                    self.losses.unwritten_records += self.drop_oldest();
                 }
                 Err(error) => {
-                    self.losses.dropped_records += 1;
+                    self.losses.unwritten_records += 1;
                     return Err(error);
                 }
             }
         }
         while self.bytes() > self.max_bytes && self.segments.len() > 1 {
-            self.drop_oldest();
+            self.losses.dropped_records += self.drop_oldest();
         }
         Ok(())
     }
@@ -148,8 +151,11 @@ impl Spool {
                 Ok(())
             }
             Err(error) => {
-                // No half record in the middle of a segment: go back to the last whole one.
-                writer.set_len(segment.bytes)?;
+                // No half record in the middle of a segment: go back to the last whole
+                // one, or, where even that fails, go on in another segment.
+                if writer.set_len(segment.bytes).is_err() {
+                    self.writer = None;
+                }
                 Err(error)
             }
         }
@@ -175,10 +181,15 @@ impl Spool {
             let Some(reader) = &self.reader else { return Ok(None) };
             let rest = read_record_bytes(reader, bytes)?;
             match frame::decode(&rest) {
+                Frame::End if reader.position < bytes => {
+                    self.losses.torn_records += 1;
+                    self.losses.torn_bytes += bytes - reader.position;
+                }
                 Frame::Record(batch, length) => return Ok(Some((batch, length))),
                 Frame::End => {}
                 Frame::Torn => {
                     let torn = bytes - reader.position;
+                    self.losses.torn_records += 1;
                     self.losses.torn_bytes += torn;
                     tracing::warn!(segment = %self.path(number).display(), torn, "spool: dropped a torn record");
                 }
@@ -200,20 +211,22 @@ impl Spool {
         }
     }
 
-    fn drop_oldest(&mut self) {
-        if let Some(segment) = self.segments.front() {
-            let taken = self.reader.as_ref().filter(|reader| reader.number == segment.number);
-            let skip = taken.map_or(0, |reader| reader.position as usize);
-            let content = fs::read(self.path(segment.number)).unwrap_or_default();
-            self.losses.dropped_records += count_records(content.get(skip..).unwrap_or_default());
-        }
+    /// How many records went with it that nobody had taken.
+    fn drop_oldest(&mut self) -> u64 {
+        let Some(segment) = self.segments.front() else { return 0 };
+        let taken = self.reader.as_ref().filter(|reader| reader.number == segment.number);
+        let skip = taken.map_or(0, |reader| reader.position as usize);
+        let content = fs::read(self.path(segment.number)).unwrap_or_default();
         self.remove_oldest();
+        count_records(content.get(skip..).unwrap_or_default())
     }
 }
 
 /// The bytes of one record at the reader's position, fewer at a torn tail.
 fn read_record_bytes(reader: &Reader, segment_bytes: u64) -> io::Result<Vec<u8>> {
-    let left = segment_bytes.saturating_sub(reader.position);
+    // Somebody may have shortened the file: what is gone is torn.
+    let there = segment_bytes.min(reader.file.metadata()?.len());
+    let left = there.saturating_sub(reader.position);
     let mut header = [0; 8];
     if left < header.len() as u64 {
         return Ok(vec![0; left as usize]);
@@ -252,6 +265,7 @@ fn count_records(mut content: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use uuid::Uuid;
 
     fn batch(number: u32) -> Batch {
@@ -337,5 +351,53 @@ mod tests {
             .unwrap()
             .to_string()
             .contains("another agent"));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_to_a_file_what_comes_out_is_whole_and_the_spool_goes_on(
+            records in 1u32..6,
+            keep in 0.0..1.0f64,
+            flip in proptest::option::of((0.0..1.0f64, 1u8..=255)),
+        ) {
+            let directory = tempfile::tempdir().unwrap();
+            let mut spool = Spool::open(directory.path(), 1 << 20).unwrap();
+            (0..records).for_each(|number| spool.append(&batch(number)).unwrap());
+            let path = spool.path(0);
+            drop(spool);
+            let mut content = fs::read(&path).unwrap();
+            let record = content.len() / records as usize;
+            let mut untouched = (content.len() as f64 * keep) as usize;
+            content.truncate(untouched);
+            if let Some((place, bits)) = flip {
+                let place = (content.len() as f64 * place) as usize;
+                if let Some(byte) = content.get_mut(place) {
+                    *byte ^= bits;
+                    untouched = place;
+                }
+            }
+            fs::write(&path, &content).unwrap();
+            let mut spool = Spool::open(directory.path(), 1 << 20).unwrap();
+            spool.append(&batch(99)).unwrap();
+            let mut expected: Vec<u32> = (0..(untouched / record) as u32).collect();
+            expected.push(99);
+            prop_assert_eq!(take_all(&mut spool), expected);
+        }
+    }
+
+    #[test]
+    fn a_file_shortened_under_a_running_agent_costs_what_is_gone_and_no_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(directory.path(), 80_000).unwrap();
+        (0..20).for_each(|number| spool.append(&batch(number)).unwrap());
+        let first = spool.segments.front().unwrap().bytes;
+        let file = OpenOptions::new().write(true).open(spool.path(0)).unwrap();
+        for cut in [first / 2, 0] {
+            file.set_len(cut).unwrap();
+            assert!(spool.front().is_ok());
+        }
+        let taken = take_all(&mut spool);
+        assert!(taken.contains(&19) && taken.len() < 20, "{taken:?}");
+        assert_eq!(spool.losses().torn_records, 1);
     }
 }
