@@ -74,12 +74,16 @@ def _by_group(it: Simulated, values: Floats, how: np.ufunc) -> Floats:
 
 
 def _first_fit(past: Past, cpu: Floats, memory: Floats, limit: float) -> Counts:
-    """First-fit decreasing, best machines first; pinned replicas stay. What fits nowhere stays too."""
+    """First-fit decreasing by the larger share of a machine, replicas that have to stand apart before the others;
+    nodes that pinned replicas keep awake come first, then those with least idle power for their memory (the best of
+    the orders tried: a plain first-fit did far worse). What fits nowhere stays."""
     it, nodes = past.fleet, past.fleet.nodes
     room_cpu, room_gb = nodes.cpu_cores * limit, nodes.memory_gb * MEMORY_LIMIT
-    order = np.argsort((nodes.idle_watts + nodes.watts_per_core * nodes.cpu_cores) / nodes.cpu_cores, kind="stable")
+    awake = np.bincount(past.home[it.pinned[it.group]], minlength=len(nodes)) > 0
+    order = np.lexsort((nodes.idle_watts / nodes.memory_gb, ~awake))
     home, held = past.home.copy(), np.zeros((it.groups, len(nodes)), np.int64)
-    by_size = np.argsort(-cpu[it.group], kind="stable")
+    share = np.maximum(cpu / nodes.cpu_cores.max(), memory / nodes.memory_gb.max())
+    by_size = np.lexsort((-share[it.group], it.max_per_node[it.group]))
     fixed = it.pinned[it.group]
     for replica in [*by_size[fixed[by_size]], *by_size[~fixed[by_size]]]:
         group = it.group[replica]

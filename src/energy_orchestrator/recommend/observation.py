@@ -105,6 +105,9 @@ class Finding:
     restarted_replicas: int
     executor: str = "local"
     labels: Mapping[str, str] = field(default_factory=dict)
+    cost_per_day: Bounded | None = None
+    """Where it is not energy times price: other hours, another rent."""
+    gco2e_per_day: Bounded | None = None
 
 
 def environment_change(name: str, before: str | None, after: str) -> tuple[dict[str, Any], dict[str, Any]]:
