@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.simulated_fleet import DAY, Simulated
 from energy_orchestrator.recommend.demand import Season, forecast, margin, node_errors
-from energy_orchestrator.recommend.placement.fleet import Counts, Fleet, Floats, Groups
+from energy_orchestrator.recommend.placement.fleet import Counts, Flags, Fleet, Floats, Groups
 from energy_orchestrator.recommend.placement.plan import Limits, plan_placement
 from energy_orchestrator.recommend.placement.solver import Effort
 
@@ -31,7 +31,7 @@ class Past:
     now: int
     cpu: Floats
     home: Counts
-    asleep: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    asleep: Flags
 
 
 Rule = Callable[[Past], Counts]
@@ -53,14 +53,14 @@ def krr_first_fit(past: Past) -> Counts:
     it = past.fleet
     week = past.cpu[:, -7 * DAY :]
     p95 = _by_group(it, np.percentile(week, 95, axis=1), np.maximum)
-    return _daily(past, p95, _by_group(it, it.memory_gb[it.group], np.maximum) * 1.15, 1.0)
+    return _daily(past, p95, it.memory_gb * 1.15, 1.0)
 
 
 def last_hour_first_fit(past: Past) -> Counts:
     """Pack every hour by the last hour's peak and 15 %."""
     it = past.fleet
     peak = _by_group(it, past.cpu[:, -12:].max(axis=1), np.maximum)
-    return _first_fit(past, peak * 1.15, _by_group(it, it.memory_gb[it.group], np.maximum), CPU_LIMIT)
+    return _first_fit(past, peak * 1.15, it.memory_gb, CPU_LIMIT)
 
 
 def _daily(past: Past, cpu: Floats, memory: Floats, limit: float) -> Counts:
@@ -104,7 +104,7 @@ class Planner:
     """This project's: seasonal forecast, conformal margin, CP-SAT placement, every hour."""
 
     use_solver: bool = True
-    seconds: float = 2.0
+    seconds: float = 1.0
     errors: list[Floats] = field(default_factory=list)
     predicted: Floats | None = None
     margins: list[float] = field(default_factory=list)
@@ -138,8 +138,8 @@ class Planner:
                 names=tuple(f"w{g:03d}" for g in range(it.groups)),
                 cpu_cores=peak,
                 mean_cores=mean,
-                memory_gb=_by_group(it, it.memory_gb[it.group], np.maximum),
-                move_joules=_by_group(it, it.move_joules[it.group], np.maximum),
+                memory_gb=it.memory_gb,
+                move_joules=it.move_joules,
                 max_moves=np.where(it.pinned, 0, replicas),
                 max_per_node=it.max_per_node,
                 max_per_zone=np.full(it.groups, 1_000_000),
@@ -149,7 +149,7 @@ class Planner:
             np.ones(placed.shape, bool),
         )
         limits = Limits(
-            total_seconds=self.seconds * 4, effort=Effort(self.seconds, 1, 0.005), use_solver=self.use_solver
+            total_seconds=self.seconds * 8, effort=Effort(self.seconds, 1, 0.005), use_solver=self.use_solver
         )
         plan = plan_placement(fleet, limits, time.monotonic)
         self.greedy_blocks += plan.greedy_blocks
