@@ -22,7 +22,7 @@ from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.model.units import Bounded, Tier
 from energy_orchestrator.recommend.observation import Finding, Prior
 from energy_orchestrator.recommend.playbook import corrected
-from energy_orchestrator.recommend.subject import Found, Subject, no_joules
+from energy_orchestrator.recommend.subject import Found, Subject, between, no_joules
 
 UNITS = 1000
 MINIMUM_SHARE = 0.03
@@ -71,7 +71,10 @@ def schedule_shift(
 ) -> Found | None:
     """The finding of one shift; None where it saves next to nothing."""
     job, aim = shift.job, shift.gco2e if by == "gco2e" else shift.price
-    if aim is None or aim[0] <= 0 or 1 - aim[1] / aim[0] < MINIMUM_SHARE or shift.start == job.planned_start:
+    if aim is None or aim[0] <= 0 or shift.start == job.planned_start:
+        return None
+    share = 1 - aim[1] / aim[0]
+    if share < MINIMUM_SHARE:
         return None
     prior = corrected(Prior(Bounded(0.5, 0.0, 1.0), 0.7, "a forecast; not tried here yet"), measured)
     spent = job.watts * job.minutes * 60 * job.runs_per_day / 86_400
@@ -108,6 +111,9 @@ def schedule_shift(
             executor="none",
             cost_per_day=_saved(shift.price, forecast.relative_error, job.runs_per_day),
             gco2e_per_day=_saved(shift.gco2e, forecast.relative_error, job.runs_per_day),
+            ranked_as_watts=between(
+                spent * share, spent * (share - forecast.relative_error), spent * (share + forecast.relative_error), spent
+            ),
         ),
     )
 
