@@ -6,8 +6,8 @@ violation, not reverted). Out: a probability and how it is known.
 - Few records (< 50, or all of one outcome): Beta-binomial. The claim counts as four tries; s of n that came true move
   it to (s + 4 x claim) / (n + 4).
 - Enough: isotonic regression of outcome on claim (scikit-learn), so that a higher claim never gets a lower confidence.
-  The step that a claim falls on is the mean of m records; it is shrunk to (m x step + 4 x rate of all) / (m + 4), since a
-  step of three records is no certainty.
+  At each tenth of the claims two more records are put in whose outcome is the rate of all: a step of three records is
+  no certainty.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sklearn.isotonic import IsotonicRegression
 Record = Sequence[tuple[float, bool]]
 ENOUGH = 50
 STRENGTH = 4.0
+TENTHS, ADDED = 10, 2.0
 
 
 def no_record(tenant: str, suggestion_type: str) -> Record:
@@ -37,11 +38,13 @@ def calibrated(claim: float, record: Record) -> tuple[float, str]:
         sure = (came.sum() + STRENGTH * claim) / (len(came) + STRENGTH)
         return float(sure), f"{int(came.sum())} of {len(came)} such claims came true (Beta-binomial)"
     claims = np.array([it for it, _ in record], float)
-    steps = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(claims, came)
-    step = float(steps.predict([claim])[0])
-    alike = int(np.isclose(steps.predict(claims), step, atol=1e-9).sum())
-    sure = (alike * step + STRENGTH * came.mean()) / (alike + STRENGTH)
-    return float(sure), f"of {len(came)} past claims those like it came true {step:.0%} of the time (isotonic, {alike} alike)"
+    added = np.quantile(claims, np.linspace(0.05, 0.95, TENTHS))
+    steps = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(
+        np.concatenate([claims, added]),
+        np.concatenate([came, np.full(TENTHS, came.mean())]),
+        sample_weight=np.concatenate([np.ones_like(came), np.full(TENTHS, ADDED)]),
+    )
+    return float(steps.predict([claim])[0]), f"from {len(came)} past claims, {came.mean():.0%} of which came true (isotonic)"
 
 
 def reliability(predicted: Sequence[float], came_true: Sequence[bool], bins: int = 10) -> list[tuple[float, float, int]]:

@@ -147,6 +147,7 @@ def broken_rules(fleet: Fleet, placed: Counts) -> list[str]:
         more = inside > np.maximum(groups.max_per_zone, fleet.placed[:, nodes.zone == zone].sum(axis=1))
         said += [f"{groups.names[g]}: too many in zone {zone}" for g in np.flatnonzero(more)]
     for g in np.flatnonzero(groups.near >= 0):
-        alone = (placed[g] > 0) & (placed[groups.near[g]] == 0) & (arrived[g] > 0)
+        left = fleet.placed[groups.near[g]] > 0
+        alone = (placed[g] > 0) & (placed[groups.near[g]] == 0) & ((arrived[g] > 0) | left)
         said += [f"{groups.names[g]}: away from {groups.names[groups.near[g]]}"] if alone.any() else []
     return said

@@ -140,12 +140,14 @@ class _Model:
                 mine, anchor = self.count.get((int(group), node)), self.count.get((other, node))
                 if mine is None:
                     continue
+                # Where the rule is broken already, what stands there may stay.
+                apart = 0 if self.fleet.placed[other, node] else int(self.fleet.placed[group, node])
                 if anchor is None:
-                    self.model.add(mine <= int(self.fleet.placed[group, node]))
+                    self.model.add(mine <= apart)
                     continue
                 there = self.model.new_bool_var(f"n{group}_{node}")
                 self.model.add(anchor >= 1).only_enforce_if(there)
-                self.model.add(mine == 0).only_enforce_if(there.negated())
+                self.model.add(mine <= apart).only_enforce_if(there.negated())
 
     def _objective(self, horizon_seconds: float) -> None:
         nodes, groups = self.fleet.nodes, self.fleet.groups
