@@ -6,8 +6,8 @@ violation, not reverted). Out: a probability and how it is known.
 - Few records (< 50, or all of one outcome): Beta-binomial. The claim counts as four tries; s of n that came true move
   it to (s + 4 x claim) / (n + 4).
 - Enough: isotonic regression of outcome on claim (scikit-learn), so that a higher claim never gets a lower confidence.
-  At each tenth of the claims two more records are put in whose outcome is the rate of all: a step of three records is
-  no certainty.
+  At each tenth of the claims and at both ends two more records are put in whose outcome is the rate of all: a step of
+  three records is no certainty.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def calibrated(claim: float, record: Record) -> tuple[float, str]:
         sure = (came.sum() + STRENGTH * claim) / (len(came) + STRENGTH)
         return float(sure), f"{int(came.sum())} of {len(came)} such claims came true (Beta-binomial)"
     claims = np.array([it for it, _ in record], float)
-    added = np.quantile(claims, np.linspace(0.05, 0.95, TENTHS))
+    added = np.concatenate([[0.0, 1.0], np.quantile(claims, np.linspace(0.05, 0.95, TENTHS))])
     steps = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(
         np.concatenate([claims, added]),
-        np.concatenate([came, np.full(TENTHS, came.mean())]),
-        sample_weight=np.concatenate([np.ones_like(came), np.full(TENTHS, ADDED)]),
+        np.concatenate([came, np.full(len(added), came.mean())]),
+        sample_weight=np.concatenate([np.ones_like(came), np.full(len(added), ADDED)]),
     )
     return float(steps.predict([claim])[0]), f"from {len(came)} past claims, {came.mean():.0%} of which came true (isotonic)"
 

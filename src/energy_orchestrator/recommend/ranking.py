@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from energy_orchestrator.model.recommendation import Change, Evidence, Recommendation, Target
 from energy_orchestrator.model.units import JOULES_PER_KWH, SECONDS_PER_DAY, Bounded
 from energy_orchestrator.recommend.catalogue import STRATEGIES
-from energy_orchestrator.recommend.confidence import Record, calibrated, no_record
+from energy_orchestrator.recommend.confidence import ENOUGH, Record, calibrated, no_record
 from energy_orchestrator.recommend.observation import Finding, Observation
 from energy_orchestrator.recommend.subject import Found, Subject
 
@@ -85,7 +85,9 @@ def recommendation(
     spend = it.spent_watts.scaled(SECONDS_PER_DAY)
     savings = _within(it.saved_watts.scaled(SECONDS_PER_DAY), spend)
     risk = max(it.risk_parts.values())
-    sure, why = calibrated(it.confidence, record(subject.tenant, it.suggestion_type.value))
+    past = record(subject.tenant, it.suggestion_type.value)
+    # Fewer are in the claim already: the playbook counts each try.
+    sure, why = calibrated(it.confidence, past) if len(past) >= ENOUGH else (it.confidence, "")
     made = Recommendation(
         id=new_id,
         created_at=now,
