@@ -2,10 +2,10 @@
 
 Every week each of many workloads gets at most one claim. Its true saving is drawn for its kind; what is measured before
 is off by the kind's error, so that the best looking claims are too good (the winner's curse); the strategy's own
-confidence is that the interval it states lies above nothing, given an error that it believes to be half of the true one:
-strategies boast. A change comes true when its measured saving is positive and it broke no SLO (the chance grows with
-its latency risk). Kinds differ in spread and error as the published figures do: batching 9 to 19 % (MLPerf), power caps
-2 to 35 % (Zeus), right-sizing little.
+confidence is that the interval it states lies above nothing, given an error that it believes to be half of the true
+one: strategies boast. A change comes true when its measured saving is positive and it broke no SLO (the chance grows
+with its latency risk). Kinds differ in spread and error as the published figures do: batching 9 to 19 % (MLPerf),
+power caps 2 to 35 % (Zeus), right-sizing little.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from tools.accuracy_report import replace_section
 
 from benchmarks.advice_record import Judged, precision_at, replayed, simulate_record
 from benchmarks.zeus_sweeps import FOLDER, batch_sweeps, power_sweeps
@@ -21,7 +22,6 @@ from energy_orchestrator.model.fleet import BatchPoint, PowerSweep
 from energy_orchestrator.recommend.batch_sweep import fit_joules
 from energy_orchestrator.recommend.confidence import calibration_error, reliability
 from energy_orchestrator.recommend.power_cap import best_limit, energy_per_operation
-from tools.accuracy_report import replace_section
 
 ROOT = Path(__file__).parents[1]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -36,14 +36,19 @@ def confidence_section(judged: Sequence[Judged]) -> str:
     lines = [
         "## Confidence, on a simulated record of advice",
         "",
-        f"A simulation (`benchmarks/advice_record.py`): {len(judged)} claims of 18 weeks, each judged by what came of the "
+        f"A simulation (`benchmarks/advice_record.py`): {len(judged)} claims of 18 weeks, each judged "
+        "by what came of the "
         "weeks before it only; strategies that believe half of their true error. `python -m benchmarks.advice_report "
         "--write`. Error = expected calibration error; Brier = mean squared distance from the outcome.",
         "",
         "| confidence | calibration error, % | Brier |",
         "|---|---|---|",
     ]
-    for name, values in (("as claimed", claims), ("rate of all, in hindsight (baseline)", rate), ("calibrated on the record", sure)):
+    for name, values in (
+        ("as claimed", claims),
+        ("rate of all, in hindsight (baseline)", rate),
+        ("calibrated on the record", sure),
+    ):
         brier = float(np.mean((np.array(values) - np.array(came, float)) ** 2))
         lines.append(f"| {name} | {100 * calibration_error(values, came):.1f} | {brier:.3f} |")
     lines += ["", "| confidence from-to, % | n | mean confidence, % | came true, % |", "|---|---|---|---|"]
@@ -71,11 +76,13 @@ def sweeps_section(sweeps: Sequence[PowerSweep], batches: dict[tuple[str, ...], 
     lines = [
         "## Power caps and batches, on Zeus's measured sweeps",
         "",
-        f"{len(sweeps)} sweeps of power limits and {len(batches)} of batch sizes (A40, P100, RTX 6000, V100; GPU power only, "
+        f"{len(sweeps)} sweeps of power limits and {len(batches)} of batch sizes (A40, P100, RTX "
+        "6000, V100; GPU power only, "
         "one run each). From the highest limit, at most so much slower. `half seen`: the strategy sees every second "
         "limit; regret is what the best of all limits would save more. Baseline: a cap at 70 % of the highest for all.",
         "",
-        "| rule | slow-down allowed | energy an epoch saved, %: median (10 to 90 % of sweeps) | regret, points | too slow, % |",
+        "| rule | slow-down allowed | energy an epoch saved, %: median (10 to 90 % of sweeps) | "
+        "regret, points | too slow, % |",
         "|---|---|---|---|---|",
     ]
     for allowed in (0.05, 0.10):
@@ -143,7 +150,9 @@ def reliability_svg(judged: Sequence[Judged]) -> str:
         x, y = 50 + 2.9 * tick, 290 - 2.6 * tick
         parts.append(f'<text x="{x:.0f}" y="306" text-anchor="middle">{tick}</text>')
         parts.append(f'<text x="44" y="{y + 4:.0f}" text-anchor="end">{tick}</text>')
-    parts.append('<text x="195" y="324" text-anchor="middle">confidence, % (open: as claimed, filled: calibrated)</text>')
+    parts.append(
+        '<text x="195" y="324" text-anchor="middle">confidence, % (open: as claimed, filled: calibrated)</text>'
+    )
     parts.append('<text transform="translate(14 160) rotate(-90)" text-anchor="middle">came true, %</text>')
     for values, style in (
         ([it.claim.claim for it in judged], 'fill="none" stroke="#b5482a"'),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from benchmarks.simulated_fleet import DAY, Simulated
-from energy_orchestrator.recommend.demand import Season, forecast, margin, node_errors
+from energy_orchestrator.recommend.demand import Season, burst_factor, forecast, margin, node_errors
 from energy_orchestrator.recommend.placement.fleet import Counts, Flags, Fleet, Floats, Groups
 from energy_orchestrator.recommend.placement.plan import Limits, plan_placement
 from energy_orchestrator.recommend.placement.solver import Effort
@@ -107,6 +107,8 @@ class Planner:
     seconds: float = 1.0
     errors: list[Floats] = field(default_factory=list)
     predicted: Floats | None = None
+    factor: float = 1.0
+    ratios: list[tuple[Floats, Floats]] = field(default_factory=list)
     margins: list[float] = field(default_factory=list)
     greedy_blocks: int = 0
     season: Season = field(default_factory=lambda: Season(DAY, 12, LEAD))
@@ -120,6 +122,8 @@ class Planner:
         if not self.errors:
             self._learn(past, rows)
         elif self.predicted is not None:
+            self._remember(rows, self.predicted, past.now - 12)
+            self.factor = burst_factor(*(np.concatenate(it) for it in zip(*self.ratios[-168:], strict=True)))
             self._compare(past, past.home, self.predicted, past.now - 12)
         peak, mean = forecast(rows, past.now, self.season)
         free = margin(np.concatenate(self.errors[-168:]))
@@ -138,6 +142,7 @@ class Planner:
                 names=tuple(f"w{g:03d}" for g in range(it.groups)),
                 cpu_cores=peak,
                 mean_cores=mean,
+                burst_cores=peak * (self.factor - 1),
                 memory_gb=it.memory_gb,
                 move_joules=it.move_joules,
                 max_moves=np.where(it.pinned, 0, replicas),
@@ -158,9 +163,16 @@ class Planner:
 
     def _learn(self, past: Past, rows: Floats) -> None:
         """Errors of the week before, at the placement of then."""
-        for start in range(past.now - 7 * DAY, past.now - 12, 12):
-            peak, _ = forecast(rows[:, : start - LEAD], start, self.season)
+        starts = range(past.now - 7 * DAY, past.now - 12, 12)
+        peaks = [forecast(rows[:, : start - LEAD], start, self.season)[0] for start in starts]
+        for start, peak in zip(starts, peaks, strict=True):
+            self._remember(rows, peak, start)
+        self.factor = burst_factor(*(np.concatenate(it) for it in zip(*self.ratios, strict=True)))
+        for start, peak in zip(starts, peaks, strict=True):
             self._compare(past, past.home, peak, start)
+
+    def _remember(self, rows: Floats, peak: Floats, start: int) -> None:
+        self.ratios.append((rows[:, start : start + 12].max(axis=1), peak))
 
     def _compare(self, past: Past, home: Counts, peak: Floats, start: int) -> None:
         nodes = past.fleet.nodes
@@ -169,7 +181,10 @@ class Planner:
         forecasts = np.zeros(len(nodes))
         np.add.at(forecasts, home, peak[past.fleet.group])
         used = forecasts > 0
-        errors = node_errors(reached.max(axis=1), forecasts, nodes.cpu_cores)
+        held = np.zeros((past.fleet.groups, len(nodes)))
+        np.add.at(held, (past.fleet.group, home), 1)
+        reserve = (held * (peak * (self.factor - 1))[:, None]).max(axis=0)
+        errors = node_errors(reached.max(axis=1), forecasts, reserve, nodes.cpu_cores)
         self.errors.append(errors[used])
 
 

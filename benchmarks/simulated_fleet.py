@@ -8,10 +8,11 @@
   about half of what is asked for is slack (Autopilot, EuroSys 2020: 46 %). Sizes are heavy-tailed (Tirmazi et al.,
   "Borg: the next generation", EuroSys 2020).
 - Load: a day's curve with a phase of its own kind (interactive by day, batch by night), weaker weekends, a slow
-  autoregressive drift per workload, noise per replica, and now and then a burst of up to twice the load in one workload.
+  autoregressive drift per workload, noise per replica, and now and then a burst of up to twice the load in one
+  workload.
 - Watts: idle and full per thread as in Cloud Carbon Footprint's coefficients for the servers of a generation (0.6 to
-  0.75 and 3.4 to 4.1 W, 0.392 W/GB of memory), idle raised by a third for what SPECpower's lean machines lack (an assumption);
-  10 W asleep. Waking: three minutes at half of full power (an assumption).
+  0.75 and 3.4 to 4.1 W, 0.392 W/GB of memory), idle raised by a third for what SPECpower's lean machines lack (an
+  assumption); 10 W asleep. Waking: three minutes at half of full power (an assumption).
 - Moving: 20 J + 0.512 J/MB (Liu et al., "Performance and energy modeling for live migration", HPDC 2011).
 
 Some workloads may not be moved (2 %), some hold their replicas apart, some do nothing at all (`zombie`).

@@ -9,10 +9,7 @@ from pathlib import Path
 
 from energy_orchestrator.model.fleet import BatchPoint, CapPoint, PowerSweep
 
-FOLDER = (
-    Path(__file__).parents[2]
-    / "shared/data/zeus/examples/research_reproducibility/zeus_nsdi23/trace"
-)
+FOLDER = Path(__file__).parents[2] / "shared/data/zeus/examples/research_reproducibility/zeus_nsdi23/trace"
 GPUS = ("a40", "p100", "rtx6000", "v100")
 
 

@@ -163,8 +163,8 @@ def test_a_hot_function_with_a_known_better_way_is_told_to_its_owner(world: Worl
         world.add(Kind.METERS, second, busy_cpu_seconds=1.5)
     for leaf, count in (("deflate_slow", samples), ("main", 100 - samples)):
         world.add(
-            Kind.PROFILES, 30, workload="process/ingest", workload_kind="process", pid=7, sample_count=count, process_started_ms=1,
-            stack=["_start", "main_loop", leaf], frequency_hz=19.0,
+            Kind.PROFILES, 30, workload="process/ingest", workload_kind="process", pid=7, sample_count=count,
+            process_started_ms=1, stack=["_start", "main_loop", leaf], frequency_hz=19.0,
         )  # fmt: skip
     world.put()
     found = advice(world, 63)

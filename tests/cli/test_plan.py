@@ -15,6 +15,12 @@ from energy_orchestrator.recommend.catalogue import EXECUTED, FROM_FILES, STRATE
 EXAMPLE = Path(__file__).parents[2] / "examples/fleet/fleet.json"
 
 
+HUGE = {
+    "node": "a", "provider": "aws", "instance_type": "m9.huge", "cpu_cores_p95": 1, "mean_cores": 1, "memory_gb_max": 1,
+}  # fmt: skip
+UPSIDE_DOWN = {"name": "n", "cpu_cores": 4, "memory_gb": 8, "idle_watts": 90, "full_watts": 50}
+
+
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as stopped:
         main(["recommendations", "plan", *arguments])
@@ -22,7 +28,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return int(stopped.value.code or 0), printed.out, printed.err
 
 
-def test_every_kind_has_a_strategy_and_the_example_shows_all_that_come_from_files(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_kind_has_a_strategy_and_the_example_shows_all_that_come_from_files(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert set(SuggestionType) == {kind for _, kind in STRATEGIES.values()} | set(FROM_FILES.values())
     code, out, _ = run(capsys, "--fleet", str(EXAMPLE), "-o", "json", "--seconds", "1")
     assert code == 0
@@ -55,8 +63,8 @@ def changed(tmp_path: Path, **change: Any) -> str:
         ({"forecast": None}, "jobs: they need a `forecast`"),
         ({"cpu_headroom": 1.5}, "cpu_headroom"),
         ({"surprise": 1}, "surprise"),
-        ({"instances": [{"node": "a", "provider": "aws", "instance_type": "m9.huge", "cpu_cores_p95": 1, "mean_cores": 1, "memory_gb_max": 1}]}, "m9.huge is not in the catalogue"),
-        ({"nodes": [{"name": "n", "cpu_cores": 4, "memory_gb": 8, "idle_watts": 90, "full_watts": 50}]}, "full_watts: less than idle_watts"),
+        ({"instances": [HUGE]}, "m9.huge is not in the catalogue"),
+        ({"nodes": [UPSIDE_DOWN]}, "full_watts: less than idle_watts"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_an_error_that_names_the_field(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from benchmarks.backtest import HISTORY_DAYS, bound_joules, replay
 from benchmarks.backtest_rules import Past, Planner, Rule, krr_first_fit, last_hour_first_fit, nothing
 from benchmarks.simulated_fleet import DAY, Simulated, simulate
+
 from energy_orchestrator.recommend.demand import Season, forecast
 
 DAYS = 1

@@ -15,7 +15,9 @@ RECORDS = st.lists(st.tuples(CLAIMS, st.booleans()), max_size=90)
 
 
 @given(claim=CLAIMS, other=CLAIMS, record=RECORDS)
-def test_it_is_a_probability_and_a_higher_claim_never_gets_less(claim: float, other: float, record: list[tuple[float, bool]]) -> None:
+def test_it_is_a_probability_and_a_higher_claim_never_gets_less(
+    claim: float, other: float, record: list[tuple[float, bool]]
+) -> None:
     low, high = sorted((claim, other))
     first, second = calibrated(low, record)[0], calibrated(high, record)[0]
     assert 0 <= first <= 1

@@ -51,7 +51,7 @@ def nodes(count: int, cores: float = 8.0, memory: float = 32.0) -> Nodes:
     )
 
 
-def groups(placed: Counts, cpu: list[float], **columns: list[int]) -> Groups:
+def groups(placed: Counts, cpu: list[float], burst: float = 0.0, **columns: list[int]) -> Groups:
     count = len(cpu)
     replicas = placed.sum(axis=1)
     return Groups(
@@ -59,6 +59,7 @@ def groups(placed: Counts, cpu: list[float], **columns: list[int]) -> Groups:
         cpu_cores=np.array(cpu),
         mean_cores=np.array(cpu) / 2,
         memory_gb=np.ones(count),
+        burst_cores=np.array(cpu) * burst,
         move_joules=np.full(count, 500.0),
         max_moves=np.array(columns.get("max_moves", replicas), np.int64),
         max_per_node=np.array(columns.get("max_per_node", [ANY] * count), np.int64),
@@ -80,7 +81,9 @@ def spent(it: Fleet, placed: Counts) -> float:
 def fleets(draw: st.DrawFn) -> Fleet:
     """Any small fleet whose placement of now fits."""
     many, width = draw(st.integers(1, 5)), draw(st.integers(1, 5))
-    counts = np.array(draw(st.lists(st.lists(st.integers(0, 2), min_size=width, max_size=width), min_size=many, max_size=many)))
+    counts = np.array(
+        draw(st.lists(st.lists(st.integers(0, 2), min_size=width, max_size=width), min_size=many, max_size=many))
+    )
     counts[:, 0] += counts.sum(axis=1) == 0
     cpu = draw(st.lists(st.floats(0.05, 2.0), min_size=many, max_size=many))
     whole = st.lists(st.integers(0, 4), min_size=many, max_size=many)
@@ -89,6 +92,7 @@ def fleets(draw: st.DrawFn) -> Fleet:
         groups(
             counts.astype(np.int64),
             cpu,
+            burst=draw(st.sampled_from([0.0, 0.5])),
             max_moves=draw(whole),
             max_per_node=[limit or ANY for limit in draw(whole)],
             max_per_zone=[limit or ANY for limit in draw(whole)],
@@ -103,7 +107,9 @@ def fleets(draw: st.DrawFn) -> Fleet:
 
 @settings(max_examples=40, deadline=None)
 @given(it=fleets(), use_solver=st.booleans(), max_moves=st.integers(0, 6))
-def test_a_plan_breaks_no_rule_loses_nothing_and_never_costs_energy(it: Fleet, use_solver: bool, max_moves: int) -> None:
+def test_a_plan_breaks_no_rule_loses_nothing_and_never_costs_energy(
+    it: Fleet, use_solver: bool, max_moves: int
+) -> None:
     plan = plan_placement(it, replace(QUICK, use_solver=use_solver, max_moves=max_moves), time.monotonic)
     assert plan.unrelieved == ()
     assert broken_rules(it, plan.placed) == []
@@ -113,7 +119,9 @@ def test_a_plan_breaks_no_rule_loses_nothing_and_never_costs_energy(it: Fleet, u
     if plan.bound_joules is not None:
         assert plan.after_joules + plan.transition_joules >= plan.bound_joules - len(plan.placed) * it.placed.sum() - 1
     for found in placement(it, plan, HOUR, (), "t", NOW):
-        assert 0 <= found.finding.saved_watts.lower <= found.finding.saved_watts.upper <= found.finding.spent_watts.value
+        assert (
+            0 <= found.finding.saved_watts.lower <= found.finding.saved_watts.upper <= found.finding.spent_watts.value
+        )
 
 
 @pytest.mark.parametrize("loads", [[1.0, 1.0], [2.0, 3.0], [3.9, 3.0, 2.0]])
@@ -155,6 +163,13 @@ def test_replicas_that_must_stand_apart_keep_as_many_nodes_awake() -> None:
     assert (plan.placed.max(), plan.sleep) == (1, ("n3",))
 
 
+@pytest.mark.parametrize(("burst", "asleep"), [(0.0, 1), (0.9, 0)])
+def test_a_node_keeps_room_for_the_worst_burst_of_one_workload(burst: float, asleep: int) -> None:
+    it = fleet([[1, 0], [0, 1]], [4.0, 3.0])
+    it = replace(it, groups=replace(it.groups, burst_cores=it.groups.cpu_cores * burst))
+    assert len(plan_placement(it, QUICK, time.monotonic).sleep) == asleep
+
+
 def test_moving_that_costs_more_than_sleep_saves_is_not_done() -> None:
     it = fleet([[1, 0], [0, 1]], [2.0, 2.0])
     dear = replace(it, groups=replace(it.groups, move_joules=np.full(2, 95 * HOUR + 1)))
@@ -179,7 +194,9 @@ def test_blocks_together_keep_the_rules_of_the_whole() -> None:
     random = np.random.default_rng(5)
     counts = random.integers(0, 2, (30, 50)).astype(np.int64)
     counts[:, 0] |= counts.sum(axis=1) == 0
-    it = Fleet(nodes(50, 30.0, 64.0), groups(counts, [0.3] * 30, max_per_zone=[40] * 30), counts, np.ones(counts.shape, bool))
+    it = Fleet(
+        nodes(50, 30.0, 64.0), groups(counts, [0.3] * 30, max_per_zone=[40] * 30), counts, np.ones(counts.shape, bool)
+    )
     plan = plan_placement(it, replace(QUICK, block_nodes=10, use_solver=False), time.monotonic)
     assert (plan.blocks, plan.unrelieved) == (5, ())
     assert len(plan.sleep) > 20
@@ -208,7 +225,15 @@ def test_headroom_and_labels_come_from_the_file() -> None:
         {
             "cpu_headroom": 0.5,
             "nodes": [
-                {"name": n, "cpu_cores": 8, "memory_gb": 32, "idle_watts": 100, "full_watts": 180, "may_sleep": True, "labels": {"disk": d}}
+                {
+                    "name": n,
+                    "cpu_cores": 8,
+                    "memory_gb": 32,
+                    "idle_watts": 100,
+                    "full_watts": 180,
+                    "may_sleep": True,
+                    "labels": {"disk": d},
+                }
                 for n, d in (("a", "ssd"), ("b", "hdd"))
             ],
             "workloads": [

@@ -33,7 +33,9 @@ def candidate(
         explanation="1",
         restarted_replicas=1,
     )
-    made = recommendation(Found(Subject("t", workload, None, NOW, NOW), finding), 1000.0, RankingSettings(), workload, NOW)
+    made = recommendation(
+        Found(Subject("t", workload, None, NOW, NOW), finding), 1000.0, RankingSettings(), workload, NOW
+    )
     return Candidate(made, claims or {}, moves)
 
 

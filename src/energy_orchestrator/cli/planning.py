@@ -62,7 +62,9 @@ def plan(
     for rank, it in enumerate(kept, 1):
         output.say(f"{rank}. {it.recommendation.explanation}")
     for it, reason in withheld:
-        output.say(f"Withheld: {it.recommendation.suggestion_type.value} of {it.recommendation.target.workload}: {reason}")
+        output.say(
+            f"Withheld: {it.recommendation.suggestion_type.value} of {it.recommendation.target.workload}: {reason}"
+        )
     for note in found.notes:
         output.say(f"Note: {note}")
 

@@ -1,5 +1,5 @@
-"""A fleet as a file: what `eo recommendations plan --fleet FILE` reads where no live data carries it (node watts asleep,
-power sweeps, batch sweeps, forecasts, jobs, images).
+"""A fleet as a file: what `eo recommendations plan --fleet FILE` reads where no live data carries it (node watts
+asleep, power sweeps, batch sweeps, forecasts, jobs, images).
 
 Validated as a whole; an error names the field. Unknown is left out (None), never 0. Units are in the names.
 """
@@ -50,6 +50,7 @@ class WorkloadSpec(Strict):
     on: dict[Text, Annotated[int, Field(ge=1)]] = Field(description="Node -> replicas.", min_length=1)
     cpu_cores: NotNegative = Field(description="Peak need of one replica over the horizon.")
     mean_cores: NotNegative | None = Field(None, description="Mean need; default: the peak.")
+    burst_cores: NotNegative = Field(0.0, description="Needed above the peak when it bursts; one workload at a time.")
     memory_gb: NotNegative
     move_joules: NotNegative | None = Field(None, description="Of moving one replica; default: by its memory.")
     max_moves: int | None = Field(None, ge=0, description="Replicas that may move; 0 pins, None: all, one at a time.")
@@ -192,7 +193,10 @@ class FleetFile(Strict):
 
     @model_validator(mode="after")
     def _names(self) -> FleetFile:
-        for kind, names in (("nodes", [it.name for it in self.nodes]), ("workloads", [it.name for it in self.workloads])):
+        for kind, names in (
+            ("nodes", [it.name for it in self.nodes]),
+            ("workloads", [it.name for it in self.workloads]),
+        ):
             twice = sorted(name for name, times in Counter(names).items() if times > 1)
             if twice:
                 raise ValueError(f"{kind}: named twice: {', '.join(twice[:5])}")
@@ -206,4 +210,3 @@ class FleetFile(Strict):
         if self.jobs and self.forecast is None:
             raise ValueError("jobs: they need a `forecast`")
         return self
-

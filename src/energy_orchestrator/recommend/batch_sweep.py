@@ -61,9 +61,7 @@ def latency_at(points: Sequence[BatchPoint], batch: int) -> float | None:
     return float(np.interp(batch, sizes, highest)) if sizes[0] <= batch <= sizes[-1] else None
 
 
-def batch_sweep(
-    sweep: BatchSweep, measured: Sequence[float | None], tenant: str, now: datetime
-) -> Found | None:
+def batch_sweep(sweep: BatchSweep, measured: Sequence[float | None], tenant: str, now: datetime) -> Found | None:
     """See the module; None where the present size was not measured or nothing larger is better within the SLO."""
     by_size = {it.batch: it for it in sweep.points}
     present = by_size.get(sweep.batch_now)
@@ -83,7 +81,8 @@ def batch_sweep(
     if knee == sweep.batch_now or share <= 0.02:
         return None
     prior = corrected(
-        Prior(between(share, share - error, share + error, 1.0), 0.7, f"{len(sweep.points)} measured batch sizes"), measured
+        Prior(between(share, share - error, share + error, 1.0), 0.7, f"{len(sweep.points)} measured batch sizes"),
+        measured,
     )
     spent = present.joules_per_operation * sweep.operations_per_day / 86_400
     saved = Bounded(*(spent * it for it in (prior.ratio.value, prior.ratio.lower, prior.ratio.upper)))
@@ -101,12 +100,18 @@ def batch_sweep(
             spent_watts=Bounded(spent, spent * (1 - error), spent * (1 + error)),
             confidence=prior.confidence,
             confidence_reason=prior.source,
-            risk_parts={"availability": 0.2, "latency": _latency_risk(late, sweep), "blast_radius": 0.2, "reversibility": 0.1},
+            risk_parts={
+                "availability": 0.2,
+                "latency": _latency_risk(late, sweep),
+                "blast_radius": 0.2,
+                "reversibility": 0.1,
+            },
             evidence=[(f"batch {it.batch}", it.joules_per_operation, "J/operation") for it in sweep.points],
             explanation=(
                 f"J/op = {curve.constant:.4g} + {curve.slope:.4g} / batch fits {len(sweep.points)} points within "
                 f"{curve.relative_error:.1%}{'' if fits else ' (too badly: the points themselves are compared)'}. "
-                f"Batch {knee} instead of {sweep.batch_now} takes {share:.1%} less energy per operation; {told}, {goal}."
+                f"Batch {knee} instead of {sweep.batch_now} takes {share:.1%} less energy per "
+                f"operation; {told}, {goal}."
             ),
             restarted_replicas=1,
             executor="none",

@@ -94,7 +94,8 @@ def code_path(seen: Observation, measured: Sequence[float | None]) -> Finding | 
             ("lowest and highest", f"{path.speedup.lower:g} to {path.speedup.upper:g}", "x"),
         ],
         explanation=(
-            f"{share:.0%} of its CPU samples are in {path.name}. {path.better} took {path.speedup.value:g} times less CPU "
+            f"{share:.0%} of its CPU samples are in {path.name}. {path.better} took "
+            f"{path.speedup.value:g} times less CPU "
             f"({path.speedup.lower:g} to {path.speedup.upper:g}, {source}). Mind: {path.caveat}."
         ),
         restarted_replicas=seen.replicas,

@@ -44,10 +44,14 @@ def calibrated(claim: float, record: Record) -> tuple[float, str]:
         np.concatenate([came, np.full(len(added), came.mean())]),
         sample_weight=np.concatenate([np.ones_like(came), np.full(len(added), ADDED)]),
     )
-    return float(steps.predict([claim])[0]), f"from {len(came)} past claims, {came.mean():.0%} of which came true (isotonic)"
+    return float(
+        steps.predict([claim])[0]
+    ), f"from {len(came)} past claims, {came.mean():.0%} of which came true (isotonic)"
 
 
-def reliability(predicted: Sequence[float], came_true: Sequence[bool], bins: int = 10) -> list[tuple[float, float, int]]:
+def reliability(
+    predicted: Sequence[float], came_true: Sequence[bool], bins: int = 10
+) -> list[tuple[float, float, int]]:
     """Mean confidence, share that came true, and number, of each tenth of the scale that holds any."""
     sure, came = np.asarray(predicted, float), np.asarray(came_true, float)
     of = np.clip((sure * bins).astype(int), 0, bins - 1)

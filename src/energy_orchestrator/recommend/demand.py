@@ -3,7 +3,8 @@
 In: columns of past demand (a row a workload, a column a step), never anything later. Out: the peak and mean of the
 next span, and a margin for nodes. The forecast is seasonal: the mean of the same span yesterday and a week ago, moved
 by how the last hour compared with the same hours then. The margin is conformal: the largest error that the same
-forecast made for the sums on nodes in the past, as a share of a node, times a factor of safety. It can be checked: the
+forecast made for the sums on nodes in the past, as a share of a node and beyond the room that is kept for a burst
+of one workload, times a factor of safety. It can be checked: the
 error is that of named past spans.
 """
 
@@ -51,11 +52,18 @@ def forecast(history: Floats, at: int, season: Season) -> tuple[Floats, Floats]:
     return np.mean(peaks, axis=0) * level, np.mean(means, axis=0) * level
 
 
-def node_errors(
-    per_node: Floats, predicted: Floats, capacity: Floats
-) -> Floats:
-    """Errors as a share of each node's capacity: (what the sum reached) less (what was forecast for it)."""
-    return (per_node - predicted) / np.maximum(capacity, 1e-9)
+def burst_factor(reached: Floats, predicted: Floats, quantile: float = 0.999) -> float:
+    """How many times its forecast peak a workload may reach, from past spans of all workloads (bursts of one are too
+    rare to be learnt from its own past): the quantile of reached / forecast, at least 1."""
+    material = predicted > np.median(predicted) / 10
+    ratios = reached[material] / np.maximum(predicted[material], 1e-9)
+    return max(1.0, float(np.quantile(ratios, quantile))) if len(ratios) else 1.0
+
+
+def node_errors(reached: Floats, predicted: Floats, reserve: Floats, capacity: Floats) -> Floats:
+    """Errors as a share of each node's capacity: what the sum reached, less what was forecast for it and what was kept
+    for a burst of one of its workloads."""
+    return (reached - predicted - reserve) / np.maximum(capacity, 1e-9)
 
 
 def margin(errors: Floats, safety: float = 1.25, least: float = 0.02, most: float = 0.5) -> float:

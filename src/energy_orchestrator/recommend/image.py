@@ -60,7 +60,8 @@ def _measured(
         return None
     ratio, best = min(better, key=lambda pair: (pair[0].upper, pair[1].image))
     prior = corrected(
-        Prior(between(1 - ratio.value, 1 - ratio.upper, 1 - ratio.lower, 1.0), 0.8, "measured on this workload"), measured
+        Prior(between(1 - ratio.value, 1 - ratio.upper, 1 - ratio.lower, 1.0), 0.8, "measured on this workload"),
+        measured,
     )
     joules = float(np.median(present.joules_per_operation))
     spent = joules * present.operations_per_day / 86_400
@@ -71,7 +72,10 @@ def _measured(
         f"{ratio.lower:.3f} to {ratio.upper:.3f}, {windows[1]} and {windows[0]} windows)."
     )
     median = float(np.median(best.joules_per_operation))
-    evidence: list[tuple[str, float | str, str]] = [(present.image, joules, "J/operation"), (best.image, median, "J/operation")]
+    evidence: list[tuple[str, float | str, str]] = [
+        (present.image, joules, "J/operation"),
+        (best.image, median, "J/operation"),
+    ]
     return _found(present, best, saved, spent, prior, text, evidence, tenant, now)
 
 
@@ -87,7 +91,8 @@ def _smaller(present: ImageRuns, runs: Sequence[ImageRuns], tenant: str, now: da
     share = 1 - (best.size_mb or 0.0) / present.size_mb
     prior = Prior(Bounded(0.0, 0.0, share), 0.5, "only the pull gets smaller; what the code takes was not measured")
     text = (
-        f"{best.image} has {best.size_mb:g} MB instead of {present.size_mb:g} MB, pulled {present.starts_per_day:g} times a "
+        f"{best.image} has {best.size_mb:g} MB instead of {present.size_mb:g} MB, pulled "
+        f"{present.starts_per_day:g} times a "
         "day. Only the pull takes less; measure J/op before expecting more."
     )
     saved = Bounded(0.0, 0.0, spent * share)

@@ -98,14 +98,16 @@ def instance_type(
         raise InvalidInputError(
             f"{use.provider} {use.instance_type} is not in the catalogue",
             where=f"instances.{use.node}.instance_type",
-            next_step="correct it, or leave this machine out: types with accelerators or an unnamed CPU are not covered",
+            next_step="correct it, or leave this machine out (no types with accelerators or an unnamed CPU)",
         )
     before = present.watts(use.mean_cores)
     fitting = [it for it in offered if it != present and _fits(use, present, it)]
     best = min(fitting, key=lambda it: (it.watts(_load(use, present, it, 1)), it.vcpus, it.name), default=None)
     if best is None or 1 - best.watts(_load(use, present, best, 1)) / before < MINIMUM_SHARE:
         return None
-    prior = corrected(Prior(_share(use, present, best), 0.6, "coefficients of the architectures; not tried here yet"), measured)
+    prior = corrected(
+        Prior(_share(use, present, best), 0.6, "coefficients of the architectures; not tried here yet"), measured
+    )
     saved = Bounded(*(before * it for it in (prior.ratio.value, prior.ratio.lower, prior.ratio.upper)))
     prices = (use.price_per_hour, use.prices_per_hour.get(best.name, best.price_per_hour))
     money = (prices[0] - prices[1]) * 24 if prices[0] is not None and prices[1] is not None else None
@@ -130,13 +132,19 @@ def instance_type(
                 ("CPU, 95th percentile", use.cpu_cores_p95, f"of {present.vcpus:g} vCPU"),
                 ("memory, highest", use.memory_gb_max, f"of {present.memory_gb:g} GB"),
                 (f"{present.name} ({present.architecture}) at mean load", round(before, 2), "W"),
-                (f"{best.name} ({best.architecture}) at the same", round(best.watts(_load(use, present, best, 1)), 2), "W"),
+                (
+                    f"{best.name} ({best.architecture}) at the same",
+                    round(best.watts(_load(use, present, best, 1)), 2),
+                    "W",
+                ),
                 ("price", "unknown" if money is None else round(money, 4), "a day less"),
             ],
             explanation=(
                 f"{best.name} ({best.vcpus:g} vCPU, {best.memory_gb:g} GB, {best.architecture}) holds "
-                f"{use.cpu_cores_p95:g} cores x {CPU_HEADROOM} and {use.memory_gb_max:g} GB x {MEMORY_HEADROOM}; at a mean "
-                f"of {use.mean_cores:g} cores it draws about {best.watts(use.mean_cores):.1f} W instead of {before:.1f} W. "
+                f"{use.cpu_cores_p95:g} cores x {CPU_HEADROOM} and {use.memory_gb_max:g} GB x "
+                f"{MEMORY_HEADROOM}; at a mean "
+                f"of {use.mean_cores:g} cores it draws about {best.watts(use.mean_cores):.1f} W "
+                f"instead of {before:.1f} W. "
                 + ("Its watts stand in for an architecture that nobody measured. " if best.basis != "measured" else "")
                 + ("Price unknown." if money is None else f"It costs {money:.2f} less a day.")
             ),
@@ -149,7 +157,11 @@ def instance_type(
 
 def _load(use: InstanceUse, present: InstanceType, other: InstanceType, which: int) -> float:
     """Mean cores on the other type: which = 0 at best, 1 as now, 2 at worst."""
-    factors = (1.0, 1.0, 1.0) if other.architecture == present.architecture else (*OTHER_ARCHITECTURE[:1], 1.0, OTHER_ARCHITECTURE[1])
+    factors = (
+        (1.0, 1.0, 1.0)
+        if other.architecture == present.architecture
+        else (*OTHER_ARCHITECTURE[:1], 1.0, OTHER_ARCHITECTURE[1])
+    )
     return use.mean_cores * factors[which]
 
 

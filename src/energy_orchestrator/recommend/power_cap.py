@@ -35,9 +35,7 @@ def energy_per_operation(point: CapPoint, rest_watts: float) -> float:
     return (point.watts + rest_watts) * point.seconds_per_operation
 
 
-def power_cap(
-    sweep: PowerSweep, measured: Sequence[float | None], tenant: str, now: datetime
-) -> Found | None:
+def power_cap(sweep: PowerSweep, measured: Sequence[float | None], tenant: str, now: datetime) -> Found | None:
     """See the module; None where the limit of now was not measured or nothing is better."""
     present = next((it for it in sweep.points if it.limit_watts == sweep.limit_watts_now), None)
     if present is None:
@@ -53,7 +51,9 @@ def power_cap(
     saved = Bounded(*(spent_watts * it for it in (prior.ratio.value, prior.ratio.lower, prior.ratio.upper)))
     slower = best.seconds_per_operation / present.seconds_per_operation - 1
     return Found(
-        Subject(tenant, sweep.workload, sweep.node, now, now, Tier.ON_DIE, {f"node/{sweep.node}": "", sweep.workload: ""}),
+        Subject(
+            tenant, sweep.workload, sweep.node, now, now, Tier.ON_DIE, {f"node/{sweep.node}": "", sweep.workload: ""}
+        ),
         Finding(
             strategy="power_cap",
             suggestion_type=SuggestionType.POWER_CAP,
@@ -63,8 +63,12 @@ def power_cap(
             spent_watts=Bounded(spent_watts, spent_watts * 0.97, spent_watts * 1.03),
             confidence=prior.confidence,
             confidence_reason=prior.source,
-            risk_parts={"availability": 0.1, "latency": min(1.0, 0.2 + 4 * max(0.0, slower)), "blast_radius": 0.2,
-                        "reversibility": 0.05},
+            risk_parts={
+                "availability": 0.1,
+                "latency": min(1.0, 0.2 + 4 * max(0.0, slower)),
+                "blast_radius": 0.2,
+                "reversibility": 0.05,
+            },
             evidence=[
                 (f"at {it.limit_watts:g} W", round(energy_per_operation(it, sweep.rest_watts), 6), "J/operation")
                 for it in sorted(sweep.points, key=lambda it: it.limit_watts)

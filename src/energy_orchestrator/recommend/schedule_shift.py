@@ -1,9 +1,9 @@
 """Schedule shift: jobs that may wait run when the grid is cleaner or power is cheaper.
 
 In: jobs with earliest start and deadline, a forecast in slots, how many watts may run at once. Out: starts that are
-proven best (CP-SAT over the possible starts of each job; without a shared limit that is each job's own best start), and a
-finding for each job worth moving. Joules stay the same, so none are promised: what is saved is gCO2e and money. Bounds
-come from the forecast's stated error. A missing forecast value makes its slot unusable, never free.
+proven best (CP-SAT over the possible starts of each job; without a shared limit that is each job's own best start),
+and a finding for each job worth moving. Joules stay the same, so none are promised: what is saved is gCO2e and money.
+Bounds come from the forecast's stated error. A missing forecast value makes its slot unusable, never free.
 """
 
 from __future__ import annotations
@@ -96,14 +96,19 @@ def schedule_shift(
             spent_watts=Bounded(spent, spent * 0.9, spent * 1.1),
             confidence=prior.confidence,
             confidence_reason=prior.source,
-            risk_parts={"availability": 0.1, "latency": 0.6 if slack < 0.1 * job.minutes else 0.2, "blast_radius": 0.1,
-                        "reversibility": 0.05},
+            risk_parts={
+                "availability": 0.1,
+                "latency": 0.6 if slack < 0.1 * job.minutes else 0.2,
+                "blast_radius": 0.1,
+                "reversibility": 0.05,
+            },
             evidence=[
                 ("energy of a run", round(job.watts * job.minutes / 60_000, 4), "kWh"),
                 ("time left before the deadline", round(slack, 1), "min"),
             ],
             explanation=(
-                f"Start {shift.start:%Y-%m-%d %H:%M %Z} instead of {job.planned_start:%Y-%m-%d %H:%M %Z}: a run goes from "
+                f"Start {shift.start:%Y-%m-%d %H:%M %Z} instead of "
+                f"{job.planned_start:%Y-%m-%d %H:%M %Z}: a run goes from "
                 f"{' and from '.join(told)}. It takes {job.minutes:g} min, the deadline is {job.deadline:%H:%M}. "
                 f"No joules are saved; the start is {'proven best' if shift.proven else 'the best found in time'}."
             ),
@@ -112,7 +117,10 @@ def schedule_shift(
             cost_per_day=_saved(shift.price, forecast.relative_error, job.runs_per_day),
             gco2e_per_day=_saved(shift.gco2e, forecast.relative_error, job.runs_per_day),
             ranked_as_watts=between(
-                spent * share, spent * (share - forecast.relative_error), spent * (share + forecast.relative_error), spent
+                spent * share,
+                spent * (share - forecast.relative_error),
+                spent * (share + forecast.relative_error),
+                spent,
             ),
         ),
     )

@@ -1,12 +1,12 @@
 """Which of the ranked changes may be made together, and how many at once.
 
-In: recommendations with the nodes and workloads that each touches, what was changed lately, limits. Out: those kept, best
-first, and those withheld, each with the reason.
+In: recommendations with the nodes and workloads that each touches, what was changed lately, limits. Out: those kept,
+best first, and those withheld, each with the reason.
 
-- Two changes that claim the same workload or node can't both be made, the better ranked one is (a node that sleeps needs
-  no power cap; a workload that is shut down is not moved), unless they are parts of one plan made together.
-- Churn (karpenter #2388, descheduler #1461): nothing below a minimum saving, nothing on a target that was changed within
-  the cool-down, and only so many replicas moved a day; what does not fit waits for tomorrow.
+- Two changes that claim the same workload or node can't both be made, the better ranked one is (a node that sleeps
+  needs no power cap; a workload that is shut down is not moved), unless they are parts of one plan made together.
+- Churn (karpenter #2388, descheduler #1461): nothing below a minimum saving, nothing on a target that was changed
+  within the cool-down, and only so many replicas moved a day; what does not fit waits for tomorrow.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def _conflict(it: Candidate, owner: Mapping[str, tuple[str, Recommendation]]) ->
         if claim in owner:
             plan, other = owner[claim]
             if not plan or plan != it.claims.get(claim, ""):
-                return f"{claim} is changed by {other.suggestion_type.value} of {other.target.workload}, which ranks higher"
+                what = f"{other.suggestion_type.value} of {other.target.workload}"
+                return f"{claim} is changed by {what}, which ranks higher"
     return ""
 
 

@@ -1,8 +1,8 @@
-"""Advice for a fleet that is described in a file: reads it, runs the strategies that need more than live data carries, and
-gives what may be done together and what was withheld. Needs no server and changes nothing.
+"""Advice for a fleet that is described in a file: reads it, runs the strategies that need more than live data carries,
+and gives what may be done together and what was withheld. Needs no server and changes nothing.
 
-Large fleets are planned in parts of `PART_NODES` nodes (dealt out by load), each cut into blocks by `placement.plan`, so
-that memory grows with the part and not with nodes x workloads.
+Large fleets are planned in parts of `PART_NODES` nodes (dealt out by load), each cut into blocks by `placement.plan`,
+so that memory grows with the part and not with nodes x workloads.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def load_fleet(path: Path) -> FleetFile:
     except OSError as error:
         raise InvalidInputError(str(error.strerror), where=str(path), next_step="check the path") from error
     except (json.JSONDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"neither JSON nor YAML: {error}", where=str(path), next_step="correct the file") from error
+        raise InvalidInputError(
+            f"neither JSON nor YAML: {error}", where=str(path), next_step="correct the file"
+        ) from error
     try:
         return FleetFile.model_validate(content)
     except ValidationError as error:
@@ -118,7 +120,9 @@ def _placements(file: FleetFile, now: datetime, seconds: float, progress: Progre
             found += placement(fleet, plan, horizon, (), file.tenant, now)
     progress("placement", len(parts), len(parts))
     if greedy_blocks:
-        notes.append(f"placement: {greedy_blocks} of {blocks} blocks were placed greedily, for lack of time (--seconds)")
+        notes.append(
+            f"placement: {greedy_blocks} of {blocks} blocks were placed greedily, for lack of time (--seconds)"
+        )
     return found, notes
 
 

@@ -1,8 +1,9 @@
 """From a described fleet to placement findings: one for each set of nodes that a plan's moves tie together.
 
 In: a `FleetFile`'s nodes and workloads. Out: the columns of `fleet`, and of a plan for them, findings that can be made
-independently of each other. Savings are the steady difference over the horizon, net of moving and waking spread over it;
-node watts are believed within 10 %, which is the interval, and the lower bound assumes that a tenth of the sleep fails.
+independently of each other. Savings are the steady difference over the horizon, net of moving and waking spread over
+it; node watts are believed within 10 %, which is the interval, and the lower bound assumes that a tenth of the sleep
+fails.
 """
 
 from __future__ import annotations
@@ -67,14 +68,20 @@ def _groups(here: Sequence[WorkloadSpec], placed: Counts, zone: Counts) -> Group
     crowd = np.array([max(np.bincount(zone, row), default=0) for row in placed], np.int64).reshape(len(here))
     limit = np.array([it.max_per_zone or ANY for it in here], np.int64)
     lost = np.array([it.near is not None and it.near not in place for it in here], bool)
-    moves = np.array([count if it.max_moves is None else it.max_moves for it, count in zip(here, replicas, strict=True)])
+    moves = np.array(
+        [count if it.max_moves is None else it.max_moves for it, count in zip(here, replicas, strict=True)]
+    )
     return Groups(
         names=tuple(it.name for it in here),
         cpu_cores=np.array([it.cpu_cores for it in here]),
         mean_cores=np.array([it.cpu_cores if it.mean_cores is None else it.mean_cores for it in here]),
         memory_gb=np.array([it.memory_gb for it in here]),
+        burst_cores=np.array([it.burst_cores for it in here]),
         move_joules=np.array(
-            [MOVE_JOULES[0] + MOVE_JOULES[1] * it.memory_gb if it.move_joules is None else it.move_joules for it in here]
+            [
+                MOVE_JOULES[0] + MOVE_JOULES[1] * it.memory_gb if it.move_joules is None else it.move_joules
+                for it in here
+            ]
         ),
         max_moves=np.where(lost, 0, moves).astype(np.int64),
         max_per_node=np.array([it.max_per_node or ANY for it in here], np.int64),
@@ -83,7 +90,9 @@ def _groups(here: Sequence[WorkloadSpec], placed: Counts, zone: Counts) -> Group
     )
 
 
-def _allowed(here: Sequence[WorkloadSpec], nodes: Sequence[NodeSpec]) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+def _allowed(
+    here: Sequence[WorkloadSpec], nodes: Sequence[NodeSpec]
+) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
     allowed = np.ones((len(here), len(nodes)), bool)
     for row, it in enumerate(here):
         if it.node_labels:
@@ -126,12 +135,13 @@ def _finding(
     net = spent - left - change
     share = net / spent
     prior = corrected(
-        Prior(between(share, share * LOWER, share * UPPER, 1.0), 0.7, "node watts as described; not tried here yet"), measured
+        Prior(between(share, share * LOWER, share * UPPER, 1.0), 0.7, "node watts as described; not tried here yet"),
+        measured,
     )
     saved = Bounded(*(spent * it for it in (prior.ratio.value, prior.ratio.lower, prior.ratio.upper)))
     waves = max((it.wave for it in moves), default=0)
     listed = [{"wave": it.wave, "workload": it.workload, "from": it.source, "to": it.to} for it in moves]
-    back = [{"wave": waves + 1 - it["wave"], "workload": it["workload"], "from": it["to"], "to": it["from"]} for it in listed]
+    back = [{"wave": waves + 1 - it.wave, "workload": it.workload, "from": it.to, "to": it.source} for it in moves]
     workloads = sorted({it.workload for it in moves})
     how = "greedily" if plan.greedy_blocks else "by CP-SAT"
     return Found(
@@ -167,9 +177,12 @@ def _finding(
                 ("replicas moved", float(len(moves)), f"in {waves} waves"),
             ],
             explanation=(
-                f"{len(sleeps)} of {len(names)} nodes can sleep after {len(moves)} moves in {waves} waves (at most one replica "
-                f"of a workload at a time): {spent:.0f} W now, {left:.0f} W after, {change:.2f} W for moving and waking. "
-                f"Placed {how}; CPU, memory, anti-affinity, affinity, zones and disruption limits hold with the headroom."
+                f"{len(sleeps)} of {len(names)} nodes can sleep after {len(moves)} moves in {waves} "
+                "waves (at most one replica "
+                f"of a workload at a time): {spent:.0f} W now, {left:.0f} W after, {change:.2f} W for "
+                "moving and waking. "
+                f"Placed {how}; CPU, memory, anti-affinity, affinity, zones and disruption limits "
+                "hold with the headroom."
             ),
             restarted_replicas=len(moves),
             executor="none",

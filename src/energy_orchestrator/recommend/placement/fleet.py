@@ -54,6 +54,9 @@ class Groups:
     cpu_cores: Floats
     mean_cores: Floats
     memory_gb: Floats
+    burst_cores: Floats
+    """What one replica needs above its peak when its workload bursts. Replicas of a workload burst together, workloads
+    one at a time: every node keeps room for the worst burst of one of its workloads."""
     move_joules: Floats
     """What moving one replica costs: starting it again, or copying its memory."""
     max_moves: Counts
@@ -102,14 +105,22 @@ class Fleet:
         return Fleet(self.nodes.take(rows), groups, here[present], self.allowed[np.ix_(present, rows)])
 
 
+def reserve_cores(fleet: Fleet, placed: Counts) -> Floats:
+    """Room that each node keeps for a burst of one of its workloads."""
+    burst: Floats = (fleet.groups.burst_cores[:, None] * placed).max(axis=0, initial=0.0)
+    return burst
+
+
 def is_on(fleet: Fleet, placed: Counts) -> Flags:
     """Nodes that have to be awake: they hold something or may not sleep."""
-    return (placed.sum(axis=0) > 0) | ~fleet.nodes.can_sleep
+    needed: Flags = (placed.sum(axis=0) > 0) | ~fleet.nodes.can_sleep
+    return needed
 
 
 def on_now(fleet: Fleet) -> Flags:
     """Nodes awake before the plan."""
-    return ~fleet.nodes.asleep | (fleet.placed.sum(axis=0) > 0)
+    awake: Flags = ~fleet.nodes.asleep | (fleet.placed.sum(axis=0) > 0)
+    return awake
 
 
 def power_watts(fleet: Fleet, placed: Counts, on: Flags) -> Floats:
@@ -131,17 +142,19 @@ def broken_rules(fleet: Fleet, placed: Counts) -> list[str]:
     nodes, groups, said = fleet.nodes, fleet.groups, []
     if (placed.sum(axis=1) != fleet.placed.sum(axis=1)).any() or (placed < 0).any():
         said.append("replicas were lost or made")
-    for name, needs, room in (
-        ("CPU", groups.cpu_cores, nodes.cpu_cores),
-        ("memory", groups.memory_gb, nodes.memory_gb),
+    for name, used, room in (
+        ("CPU", groups.cpu_cores @ placed + reserve_cores(fleet, placed), nodes.cpu_cores),
+        ("memory", groups.memory_gb @ placed, nodes.memory_gb),
     ):
-        over = needs @ placed > room + 1e-6
+        over = used > room + 1e-6
         said += [f"{nodes.names[n]}: {name} beyond its headroom" for n in np.flatnonzero(over)]
     arrived = np.maximum(placed - fleet.placed, 0)
     said += [f"{groups.names[g]}: moved too often" for g in np.flatnonzero(arrived.sum(axis=1) > groups.max_moves)]
     crowded = (placed > groups.max_per_node[:, None]) & (arrived > 0)
     said += [f"{groups.names[g]}: too many on {nodes.names[n]}" for g, n in np.argwhere(crowded)]
-    said += [f"{groups.names[g]}: not allowed on {nodes.names[n]}" for g, n in np.argwhere((arrived > 0) & ~fleet.allowed)]
+    said += [
+        f"{groups.names[g]}: not allowed on {nodes.names[n]}" for g, n in np.argwhere((arrived > 0) & ~fleet.allowed)
+    ]
     for zone in np.unique(nodes.zone):
         inside = placed[:, nodes.zone == zone].sum(axis=1)
         more = inside > np.maximum(groups.max_per_zone, fleet.placed[:, nodes.zone == zone].sum(axis=1))

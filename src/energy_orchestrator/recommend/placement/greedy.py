@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from energy_orchestrator.recommend.placement.fleet import Counts, Fleet, Flags, Floats, is_on, on_now
+from energy_orchestrator.recommend.placement.fleet import Counts, Flags, Fleet, Floats, is_on, on_now, reserve_cores
 
 
 def greedy(fleet: Fleet, horizon_seconds: float, max_moves: int) -> Counts | None:
@@ -34,6 +34,7 @@ class _State:
         self.placed = fleet.placed.copy()
         self.on: Flags = on_now(fleet)
         self.cpu: Floats = fleet.nodes.cpu_cores - fleet.groups.cpu_cores @ self.placed
+        self.reserve: Floats = reserve_cores(fleet, self.placed)
         self.memory: Floats = fleet.nodes.memory_gb - fleet.groups.memory_gb @ self.placed
         self.arrived = np.zeros_like(self.placed)
         self.moves_left = max_moves
@@ -45,19 +46,24 @@ class _State:
 
     def relieve(self) -> bool:
         """Take replicas off nodes that are too full, waking nodes where it must be."""
-        for node in np.flatnonzero((self.cpu < -1e-9) | (self.memory < -1e-9)):
+        for node in range(len(self.on)):
+            if not self._overfull(node):
+                continue
             groups = np.flatnonzero(self.placed[:, node])
             for group in groups[np.argsort(-self.fleet.groups.cpu_cores[groups])]:
-                while self.placed[group, node] and (self.cpu[node] < -1e-9 or self.memory[node] < -1e-9):
+                while self.placed[group, node] and self._overfull(node):
                     to = self._target(int(group), int(node), self.on)
                     to = self._target(int(group), int(node), ~self.on) if to is None else to
                     if to is None:
                         break
                     self._move(int(group), int(node), to)
                     self.on[to] = True
-            if self.cpu[node] < -1e-9 or self.memory[node] < -1e-9:
+            if self._overfull(node):
                 return False
         return True
+
+    def _overfull(self, node: int) -> bool:
+        return bool(self.cpu[node] - self.reserve[node] < -1e-9 or self.memory[node] < -1e-9)
 
     def empty(self, node: int, worth_joules: float) -> None:
         """Move everything off a node, or nothing."""
@@ -84,7 +90,8 @@ class _State:
         if self.fixed[group] or self.moves_left <= 0 or self.arrived[group].sum() >= groups.max_moves[group]:
             return None
         fits = among & fleet.allowed[group] & (self.placed[group] < groups.max_per_node[group])
-        fits &= (self.cpu >= groups.cpu_cores[group]) & (self.memory >= groups.memory_gb[group])
+        reserve = np.maximum(self.reserve, groups.burst_cores[group] * (self.placed[group] + 1))
+        fits &= (self.cpu - reserve >= groups.cpu_cores[group]) & (self.memory >= groups.memory_gb[group])
         fits[source] = False
         zones = fleet.nodes.zone
         for zone in np.unique(zones[fits]):
@@ -104,6 +111,8 @@ class _State:
         for room, need in ((self.cpu, groups.cpu_cores[group]), (self.memory, groups.memory_gb[group])):
             room[source] += need
             room[to] -= need
+        for node in (source, to):
+            self.reserve[node] = (groups.burst_cores * self.placed[:, node]).max()
         if back:
             self.arrived[group, source] -= 1
         else:

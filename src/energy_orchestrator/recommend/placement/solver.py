@@ -127,11 +127,21 @@ class _Model:
         by_node: dict[int, list[tuple[int, cp_model.IntVar]]] = {}
         for (group, node), variable in self.count.items():
             by_node.setdefault(node, []).append((group, variable))
-        for needs, room in ((groups.cpu_cores, fleet.nodes.cpu_cores), (groups.memory_gb, fleet.nodes.memory_gb)):
+        burst = np.ceil(groups.burst_cores * MILLI - 1e-6).astype(int)
+        for needs, room, bursts in (
+            (groups.cpu_cores, fleet.nodes.cpu_cores, burst),
+            (groups.memory_gb, fleet.nodes.memory_gb, np.zeros_like(burst)),
+        ):
             units = np.ceil(needs * MILLI - 1e-6).astype(int)
             for node, held in by_node.items():
+                most = int(room[node] * MILLI + 1e-6)
                 total = sum(int(units[group]) * variable for group, variable in held)
-                self.model.add(total <= int(room[node] * MILLI + 1e-6) * self.on[node])
+                if any(bursts[group] for group, _ in held):
+                    reserve = self.model.new_int_var(0, max(0, most), f"r{node}")
+                    for group, variable in held:
+                        self.model.add(reserve >= int(bursts[group]) * variable)
+                    total += reserve
+                self.model.add(total <= most * self.on[node])
 
     def _neighbours(self) -> None:
         for group in np.flatnonzero(self.fleet.groups.near >= 0):
