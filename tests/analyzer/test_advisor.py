@@ -154,6 +154,28 @@ def test_an_undeclared_oversubscribed_program_gets_advice_for_a_person(world: Wo
     assert it.target.host == "node-a"
 
 
+@pytest.mark.parametrize(("samples", "advised"), [(40, True), (3, False)])
+def test_a_hot_function_with_a_known_better_way_is_told_to_its_owner(world: World, samples: int, advised: bool) -> None:
+    for second in range(1, 61):
+        world.add(
+            Kind.SAMPLES, second, workload="process/ingest", workload_kind="process", pid=7, cpu_seconds=1.5,
+        )  # fmt: skip
+        world.add(Kind.METERS, second, busy_cpu_seconds=1.5)
+    for leaf, count in (("deflate_slow", samples), ("main", 100 - samples)):
+        world.add(
+            Kind.PROFILES, 30, workload="process/ingest", workload_kind="process", pid=7, sample_count=count,
+            process_started_ms=1, stack=["_start", "main_loop", leaf], frequency_hz=19.0,
+        )  # fmt: skip
+    world.put()
+    found = advice(world, 63)
+    assert ("process/ingest" in found) is advised
+    if advised:
+        it = found["process/ingest"]
+        assert (it.suggestion_type.value, it.change.executor) == ("code_path", "none")
+        assert "40%" in it.explanation
+        assert it.expected_savings_j.upper < 0.4 * it.target_spend_j.upper
+
+
 @pytest.mark.parametrize("tenant", ["other", "nobody"])
 def test_another_tenant_sees_nothing_of_it(world: World, tenant: str) -> None:
     demo(world, 60)

@@ -268,6 +268,7 @@ def test_rate_limits_and_cool_downs_are_read_from_the_records(database: Database
         assert outcomes.last_revert(connection, "local", one.target.workload) == NOW
         assert outcomes.last_revert(connection, "local", "declared/other") is None
         assert outcomes.saving_ratios(connection, "local", "batching") == [0.4, None]
+        assert outcomes.claims(connection, "local", "batching") == [(one.confidence, True), (one.confidence, False)]
 
 
 def test_a_pause_holds_until_all_are_lifted(database: Database) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from energy_orchestrator.cli import acting, judging, looking, options, running
+from energy_orchestrator.cli import acting, judging, looking, options, planning, running
 
 EPILOG = (
     "Exit codes: 0 ok, 1 a negative answer (a broken log, a rollout or verdict that is not Successful), 2 wrong input, "
@@ -31,6 +31,7 @@ app.command()(running.up)
 app.command()(running.doctor)
 app.command()(looking.nodes)
 app.add_typer(looking.workloads, name="workloads")
+looking.recommendations.command("plan")(planning.plan)
 app.add_typer(looking.recommendations, name="recommendations")
 app.command()(acting.approve)
 app.command()(acting.refuse)

@@ -58,6 +58,8 @@ class Observation:
     voluntary_per_second: float | None = None
     libraries: Sequence[str] = ()
     top_functions: Sequence[str] = ()
+    hot_shares: Sequence[tuple[str, float]] = ()
+    """Functions of the table of `code_path` with the share of samples that have them in their stack."""
     peaks: Peaks | None = None
     """None until there is a history."""
 
@@ -105,6 +107,11 @@ class Finding:
     restarted_replicas: int
     executor: str = "local"
     labels: Mapping[str, str] = field(default_factory=dict)
+    cost_per_day: Bounded | None = None
+    """Where it is not energy times price: other hours, another rent."""
+    gco2e_per_day: Bounded | None = None
+    ranked_as_watts: Bounded | None = None
+    """What a saving counts as among others where it is not joules: the same share of the target's power."""
 
 
 def environment_change(name: str, before: str | None, after: str) -> tuple[dict[str, Any], dict[str, Any]]:

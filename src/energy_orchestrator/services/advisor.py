@@ -21,6 +21,8 @@ from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.model.recommendation import Recommendation
 from energy_orchestrator.model.units import Bounded, Tier
 from energy_orchestrator.model.workload import Declaration
+from energy_orchestrator.recommend.code_path import any_known
+from energy_orchestrator.recommend.confidence import Record, no_record
 from energy_orchestrator.recommend.observation import Observation, Peaks, WindowPoint
 from energy_orchestrator.recommend.ranking import RankingSettings, recommend
 from energy_orchestrator.services import series_queries
@@ -59,7 +61,8 @@ class Look:
 
 
 class Advisor:
-    """`declaration_of` gives the declaration in force or raises NotFoundError; `playbook` what was saved before."""
+    """`declaration_of` gives the declaration in force or raises NotFoundError; `playbook` what was saved before;
+    `record` what was claimed before and whether it came true."""
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class Advisor:
         settings: RankingSettings,
         span_seconds: float = 60.0,
         own_workloads: Collection[str] = frozenset(),
+        record: Callable[[str, str], Record] = no_record,
     ) -> None:
         self._series = series
         self._measurements = measurements
@@ -78,6 +82,7 @@ class Advisor:
         self._settings = settings
         self._span = timedelta(seconds=span_seconds)
         self._own = frozenset(own_workloads)
+        self._record = record
 
     def recommend(self, tenant: str, now: datetime) -> list[Recommendation]:
         """What is worth trying now, best first."""
@@ -92,7 +97,7 @@ class Advisor:
             if row["covered_seconds"]
         }
         observations = [seen for look in looks if look.start < look.end for seen in self._observations(look)]
-        return recommend(observations, watts, self._playbook, self._settings, lambda: str(uuid7()), now)
+        return recommend(observations, watts, self._playbook, self._settings, lambda: str(uuid7()), now, self._record)
 
     def _restarted(self, tenant: str, now: datetime) -> dict[datetime, frozenset[str]]:
         """Declared workloads that were started within what is looked at, by when they count from: a few moments, so
@@ -116,7 +121,8 @@ class Advisor:
         ]
         declared = {name: it for name in {row["workload"] for row in spans} if (it := self._declaration(look, name))}
         joined = self._joined(look, declared)
-        hot = {row["workload"]: row["functions"] for row in self._rows(series_queries.HOTSPOTS, look.parameters)}
+        hot = {row["workload"]: row for row in self._rows(series_queries.HOTSPOTS, look.parameters)}
+        known = self._known_paths(look, hot)
         observations = []
         taken: dict[str, int] = defaultdict(int)
         for row in spans:
@@ -126,9 +132,19 @@ class Advisor:
             if seconds <= 0 or workload in self._own or (taken[host] > MAX_WORKLOADS and workload not in declared):
                 continue
             parts = {name: rows.get((host, workload), {}) for name, rows in joined.items()}
-            parts["hot"] = {"functions": hot.get(workload, [])}
+            functions = hot[workload]["functions"] if workload in hot else []
+            parts["hot"] = {"functions": functions, "shares": known.get(workload, [])}
             observations.append(self._observation(look, row, parts, seconds, declared.get(workload)))
         return observations
+
+    def _known_paths(self, look: Look, hot: Mapping[str, Row]) -> dict[str, list[tuple[str, float]]]:
+        """Functions of the table of `code_path` with the share of the workload's samples that they are in."""
+        found: dict[str, list[tuple[str, float]]] = defaultdict(list)
+        for row in self._rows(series_queries.KNOWN_FUNCTIONS, look.parameters | {"pattern": any_known()}):
+            total = hot.get(row["workload"], {}).get("samples") or 0
+            if total > 0:
+                found[row["workload"]].append((row["function"], row["samples"] / total))
+        return found
 
     def _joined(self, look: Look, declared: Collection[str]) -> dict[str, dict[Key, Row]]:
         queries = {
@@ -171,6 +187,7 @@ class Advisor:
             voluntary_per_second=behaviour.get("voluntary_per_second"),
             libraries=parts["inventory"].get("libraries") or (),
             top_functions=parts["hot"]["functions"],
+            hot_shares=parts["hot"]["shares"],
             peaks=_peaks(parts["peaks"]),
         )
 

@@ -135,7 +135,14 @@ class _System:
             self._orchestrator_settings(),
             now,
         )
-        advisor = Advisor(series, measurements, self._declaration_of(executor), _playbook(database), self._ranking())
+        advisor = Advisor(
+            series,
+            measurements,
+            self._declaration_of(executor),
+            _playbook(database),
+            self._ranking(),
+            record=_record(database),
+        )
         self._registry.register(EnergyMetrics(series, sorted(settings.known_tenants)))
         loops = Loops()
         stack.callback(loops.stop)
@@ -377,6 +384,14 @@ def _playbook(database: Database) -> Callable[[str, str], list[float | None]]:
             return outcomes.saving_ratios(connection, tenant, suggestion_type)
 
     return measured
+
+
+def _record(database: Database) -> Callable[[str, str], list[tuple[float, bool]]]:
+    def claims(tenant: str, suggestion_type: str) -> list[tuple[float, bool]]:
+        with database.transaction() as connection:
+            return outcomes.claims(connection, tenant, suggestion_type)
+
+    return claims
 
 
 def _keep_head(database: Database, file: Path) -> None:

@@ -176,6 +176,13 @@ SELECT workload, topK(5)(stack[-1]) AS functions, sum(sample_count) AS samples
 FROM profile_sample WHERE tenant = {{tenant:String}} AND {_SPAN} AND length(stack) > 0 GROUP BY workload
 """
 
+KNOWN_FUNCTIONS = f"""
+SELECT workload, function, sum(sample_count) AS samples FROM (
+    SELECT workload, sample_count, arrayJoin(arrayDistinct(stack)) AS function
+    FROM profile_sample FINAL WHERE tenant = {{tenant:String}} AND {_SPAN} AND length(stack) > 0
+) WHERE match(function, {{pattern:String}}) GROUP BY workload, function ORDER BY samples DESC LIMIT 20 BY workload
+"""
+
 STACKS = f"""
 SELECT stack, sum(sample_count) AS samples FROM profile_sample FINAL
 WHERE tenant = {{tenant:String}} AND workload = {{workload:String}} AND {_SPAN}

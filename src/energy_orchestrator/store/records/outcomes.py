@@ -46,3 +46,16 @@ def saving_ratios(connection: Connection, tenant: str, suggestion_type: str) -> 
         (tenant, suggestion_type),
     ).fetchall()
     return [row["ratio"] for row in rows]
+
+
+def claims(connection: Connection, tenant: str, suggestion_type: str) -> list[tuple[float, bool]]:
+    """What strategies claimed of finished changes of one kind, and whether it came true: kept, and energy saved."""
+    rows = connection.execute(
+        "SELECT coalesce((r.detail->'labels'->>'claimed_confidence')::double precision, r.confidence) AS claim,"
+        " o.result = 'successful' AND coalesce(o.saving_ratio, 0) > 0 AS came_true"
+        " FROM outcome o JOIN recommendation r ON r.tenant = o.tenant AND r.id = o.recommendation_id"
+        " WHERE o.tenant = %s AND o.suggestion_type = %s AND o.result <> 'refused' AND r.source <> 'operator'"
+        " ORDER BY o.at DESC LIMIT 2000",
+        (tenant, suggestion_type),
+    ).fetchall()
+    return [(row["claim"], row["came_true"]) for row in rows]
