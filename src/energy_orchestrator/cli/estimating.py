@@ -1,0 +1,96 @@
+"""`eo estimator`: watts from hardware, load and a reading or two; how good they are; training again. No server."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from energy_orchestrator.cli import output
+from energy_orchestrator.cli.acting import read_text
+from energy_orchestrator.errors import InvalidInputError
+
+estimator = typer.Typer(
+    name="estimator",
+    help="Watts of machines without a meter, from their hardware and a reading or two.",
+    no_args_is_help=True,
+)
+Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder of the measurements (shared/data).")]
+DATA = Path("../shared/data")
+
+
+@estimator.command()
+def predict(
+    file: Annotated[str, typer.Argument(metavar="FILE.csv|-", help="Columns: see docs/estimator.md.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Write here; default: standard output.")] = None,
+    model: Annotated[Path | None, typer.Option("--model", help="A model file; default: the shipped one.")] = None,
+) -> None:
+    """Add watts, watts_lower, watts_upper (90 %) and reason to each row."""
+    from energy_orchestrator.analyze.estimator.prediction_table import ADDED, check_columns, predict_rows
+    from energy_orchestrator.services.estimator_files import read_model
+
+    text = sys.stdin.read() if file == "-" else read_text(Path(file))
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), restkey="", strict=True)
+    try:
+        names = [name.strip() for name in reader.fieldnames or []]
+        check_columns(names, file)
+        reader.fieldnames = names
+        rows = list(reader)
+    except csv.Error as fault:
+        raise InvalidInputError(f"line {reader.line_num} is no CSV: {fault}", where=file) from fault
+    with _progress("predicting", len(rows)) as tick:
+        answers = predict_rows(read_model(model), rows, tick)
+    made = io.StringIO()
+    writer = csv.DictWriter(made, [*names, *ADDED], extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, **answer} for row, answer in zip(rows, answers, strict=True))
+    if out:
+        out.write_text(made.getvalue(), encoding="utf-8")
+    else:
+        print(made.getvalue(), end="")
+
+
+@estimator.command()
+def train(
+    data: Data = DATA,
+    out: Annotated[Path | None, typer.Option("--out", help="Default: the file that the package ships.")] = None,
+) -> None:
+    """Fit the model again and write it with its model card. The same data gives the same bytes."""
+    from energy_orchestrator.services.estimator_runs import train_to
+
+    with _progress("training", None) as tick:
+        written = train_to(data, out, lambda: tick(1))
+    for path in written:
+        output.say(f"Wrote {path}")
+
+
+@estimator.command()
+def evaluate(
+    data: Data = DATA,
+    report: Annotated[Path, typer.Option("--report", help="The Markdown file whose sections are replaced.")] = Path(
+        "docs/accuracy.md"
+    ),
+) -> None:
+    """Score it on machines held out, beside simple baselines, and write its sections of the report."""
+    from energy_orchestrator.services.estimator_runs import evaluate_to
+
+    with _progress("evaluating", None) as tick:
+        text = evaluate_to(data, report, lambda: tick(1))
+    output.say(text)
+    output.say(f"Wrote {report}")
+
+
+@contextmanager
+def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda steps: bar.advance(task, steps)

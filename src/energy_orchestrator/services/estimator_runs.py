@@ -1,0 +1,89 @@
+"""`eo estimator train` and `evaluate`: read the data, call the pure parts, write what they give."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from energy_orchestrator.analyze.estimator import evaluation
+from energy_orchestrator.analyze.estimator.cpu_names import cpu_key
+from energy_orchestrator.analyze.estimator.model import MODEL_FILE
+from energy_orchestrator.analyze.estimator.shape import shapes
+from energy_orchestrator.analyze.estimator.training import (
+    HeldOut,
+    amd_shares,
+    development,
+    held_out,
+    serialised,
+    train,
+)
+from energy_orchestrator.errors import InvalidInputError
+from energy_orchestrator.services.estimator_files import TrainingData, read_training_data
+from energy_orchestrator.services.estimator_report import model_card, node_section
+from energy_orchestrator.services.report_sections import replace_section
+
+CARD_FILE = "node_power_model.card.md"
+Tick = Callable[[], None]
+
+
+def train_to(folder: Path, out: Path | None, tick: Tick) -> list[Path]:
+    """Train on the data of a folder; the model and its card beside it. Returns what was written."""
+    text, card = trained(read_training_data(folder), tick)
+    package = resources.files("energy_orchestrator.analyze")
+    file = out or Path(str(package / MODEL_FILE))
+    beside = file.with_name(CARD_FILE if out is None else f"{file.stem}.card.md")
+    try:
+        file.write_text(text, encoding="utf-8")
+        beside.write_text(card, encoding="utf-8")
+    except OSError as fault:
+        raise InvalidInputError(
+            f"cannot be written: {fault}", where=str(file), next_step="name it: --out FILE"
+        ) from fault
+    return [file, beside]
+
+
+def trained(data: TrainingData, tick: Tick = lambda: None) -> tuple[str, str]:
+    """The texts of the model file and of its card."""
+    document, out = train(data.servers, data.tdp_watts, data.load_statistics, data.sha256, tick)
+    text = serialised(document)
+    return text, model_card(json.loads(text), _held_out_scores(data, out))
+
+
+def evaluate_to(folder: Path, report: Path, tick: Tick) -> str:
+    """Score on machines held out and write the section `estimator` of the report; returns the section."""
+    data = read_training_data(folder)
+    text = node_section(node_scores(data, tick))
+    replace_section(report, "estimator", text)
+    return text
+
+
+def node_scores(data: TrainingData, tick: Tick) -> dict[str, Any]:
+    """Every table of the section."""
+    out = held_out(data.servers, data.tdp_watts, tick)
+    listed = ~out.known.tdp_guessed
+    fresh = ~development(data.servers.machines)
+    shape = shapes(data.load_statistics, amd_shares(data.servers.machines))
+    servers, statistics = data.servers, data.load_statistics
+    return {
+        **_held_out_scores(data, out),
+        "servers": len(servers.idle),
+        "cpus": len(set(map(cpu_key, servers.machines.cpu))),
+        "listed": 100 * float(np.mean(listed)),
+        "unseen_listed": evaluation.unseen_cpus(servers, out, listed),
+        "untouched": evaluation.unseen_cpus(servers, out, listed & fresh),
+        "levels": evaluation.simulated_levels(servers, out, shape, statistics, vendor_matters=True),
+        "levels_other": evaluation.simulated_levels(servers, out, shape, statistics, vendor_matters=False),
+        "shift": evaluation.shift_in_time(servers, data.tdp_watts, statistics, tick),
+    }
+
+
+def _held_out_scores(data: TrainingData, out: HeldOut) -> dict[str, Any]:
+    return {
+        "unseen": evaluation.unseen_cpus(data.servers, out),
+        "one_end": evaluation.with_one_end(data.servers, out),
+    }
