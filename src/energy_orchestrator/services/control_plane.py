@@ -194,6 +194,7 @@ class EmbeddedControlPlane:
             rollouts.events(connection, tenant, rollout_id),
             rollouts.last_analysis(connection, tenant, rollout_id),
             rollouts.savings(connection, tenant, rollout_id),
+            rollouts.canary_analysis(connection, tenant, rollout_id),
         )
 
 
