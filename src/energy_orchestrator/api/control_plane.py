@@ -186,6 +186,22 @@ class RolloutView(BaseModel):
     )
 
 
+class AlertView(BaseModel):
+    """A lasting shift of a workload's J/op."""
+
+    at: datetime
+    tenant: str
+    workload: str
+    severity: str = Field(description="warning where an operation costs more, info where it costs less.")
+    before_joules_per_operation: float = Field(description="Geometric mean before the shift.")
+    after_joules_per_operation: float = Field(description="Geometric mean after it.")
+    change_ratio: float = Field(description="Rise as a share of what it was; negative is less.")
+    p_value: float = Field(description="Probability of such a deviation without a shift.")
+    version_before: str | None = Field(description="Image that was replaced then; null where none is known.")
+    version_after: str | None = Field(description="Image that came; null where none is known.")
+    message: str
+
+
 class PauseView(BaseModel):
     """The kill switch: who stopped everything, when and why."""
 
@@ -239,6 +255,8 @@ class ControlPlane(Protocol):
     def node_power(self, tenant: str, host: str, minutes: float) -> list[PowerPoint]: ...
 
     def workloads(self, tenant: str, minutes: float, limit: int) -> list[WorkloadView]: ...
+
+    def alerts(self, tenant: str, minutes: float) -> list[AlertView]: ...
 
     def flame_graph(self, tenant: str, workload: str, minutes: float) -> FlameNode: ...
 
