@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from energy_orchestrator.api.control_plane import (
+    AlertView,
     AuditEntryView,
     AuditVerification,
     BoundedView,
@@ -162,6 +163,9 @@ class Simulator:
             profiled=bool(work),
             labels=labels,
         )
+
+    def alerts(self, tenant: str, minutes: float) -> list[AlertView]:
+        return []
 
     def flame_graph(self, tenant: str, workload: str, minutes: float) -> FlameNode:
         if workload not in {row.workload for row in self.workloads(tenant, minutes, 100)}:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 
 class BoundedView(BaseModel):
@@ -146,6 +146,22 @@ class RolloutEventView(BaseModel):
     message: str
 
 
+class SavingView(BaseModel):
+    """What the changed part saves, by the best method that the data allowed; positive is less energy."""
+
+    method: str | None = Field(
+        description="side_by_side, difference_in_differences or load_adjusted; null where none was possible."
+    )
+    reason: str = Field(description="Why this method and no better one; why none.")
+    ratio: BoundedView | None = Field(description="Share of what would have been spent.")
+    joules: BoundedView | None = Field(description="Saved in the windows that were measured.")
+    joules_per_operation: BoundedView | None = Field(description="Saved by one operation.")
+    joules_per_day: BoundedView | None = Field(
+        description="Saved in a day by the part that was measured, if the load stays as it was."
+    )
+    found: bool = Field(description="Whether a saving is told from none: the 95 % interval lies above zero.")
+
+
 class RolloutView(BaseModel):
     """A rollout. `steps` in words; `metrics` of the newest analysis run."""
 
@@ -165,6 +181,25 @@ class RolloutView(BaseModel):
     metrics: list[MetricView]
     events: list[RolloutEventView]
     verified_savings_j_per_operation: BoundedView | None
+    measured_saving: SavingView | None = Field(
+        None, description="What was measured, kept or not, with its method; null before the energy was compared."
+    )
+
+
+class AlertView(BaseModel):
+    """A lasting shift of a workload's J/op."""
+
+    at: datetime
+    tenant: str
+    workload: str
+    severity: str = Field(description="warning where an operation costs more, info where it costs less.")
+    before_joules_per_operation: float = Field(description="Geometric mean before the shift.")
+    after_joules_per_operation: float = Field(description="Geometric mean after it.")
+    change_ratio: float = Field(description="Rise as a share of what it was; negative is less.")
+    p_value: float = Field(description="Probability of such a deviation without a shift.")
+    version_before: str | None = Field(description="Image that was replaced then; null where none is known.")
+    version_after: str | None = Field(description="Image that came; null where none is known.")
+    message: str
 
 
 class PauseView(BaseModel):
@@ -220,6 +255,8 @@ class ControlPlane(Protocol):
     def node_power(self, tenant: str, host: str, minutes: float) -> list[PowerPoint]: ...
 
     def workloads(self, tenant: str, minutes: float, limit: int) -> list[WorkloadView]: ...
+
+    def alerts(self, tenant: str, minutes: float) -> list[AlertView]: ...
 
     def flame_graph(self, tenant: str, workload: str, minutes: float) -> FlameNode: ...
 

@@ -15,6 +15,7 @@ from fastapi.responses import Response
 
 from energy_orchestrator.api.context import Plane, Tenant
 from energy_orchestrator.api.control_plane import (
+    AlertView,
     AuditEntryView,
     AuditVerification,
     FlameNode,
@@ -69,6 +70,12 @@ def workloads_csv(plane: Plane, tenant: Tenant, minutes: Minutes = 5, limit: Lim
 def flame_graph(plane: Plane, tenant: Tenant, workload: str, minutes: Minutes = 5) -> FlameNode:
     """Joules by stack of one workload, in the tree that d3-flame-graph reads."""
     return plane.flame_graph(tenant, workload, minutes)
+
+
+@router.get("/alerts", tags=["workloads"])
+def alerts(plane: Plane, tenant: Tenant, minutes: Minutes = 60) -> list[AlertView]:
+    """Shifts of J/op, the newest first, with the version change that coincides."""
+    return plane.alerts(tenant, minutes)
 
 
 @router.get("/recommendations", tags=["recommendations"])

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from energy_orchestrator.api.control_plane import (
+    AlertView,
     AuditEntryView,
     AuditVerification,
     NodeView,
@@ -114,6 +115,36 @@ def _recommendation(rank: int, row: RecommendationView) -> tuple[Any, ...]:
     saves = words.with_bounds(row.expected_savings_j, "J/day")
     change, sure = present.summary(row), words.percent(row.confidence)
     return str(rank), row.id, row.suggestion_type, change, saves, sure, risk, output.toned(row.status)
+
+
+@workloads.command("alerts")
+def alerts(
+    url: Url = None,
+    tenant: Tenant = None,
+    form: Format = Output.TABLE,
+    minutes: Annotated[float, typer.Option(help="How far back.")] = 60,
+) -> None:
+    """Shifts of J/op, the newest first: a deploy that costs energy."""
+    rows = connect(url, tenant).get("/alerts", minutes=minutes)
+    if form is Output.JSON:
+        output.print_json(rows)
+        return
+    views = [AlertView.model_validate(row) for row in rows]
+    output.print_table(
+        ("At", "Workload", "Severity", ">Before", ">After", "What"),
+        [
+            (
+                words.clock(v.at),
+                v.workload,
+                v.severity,
+                f"{v.before_joules_per_operation:.3g} J/op",
+                f"{v.after_joules_per_operation:.3g} J/op",
+                v.message,
+            )
+            for v in views
+        ],
+        empty="No shift of J/op: at least 60 windows with operations are needed to see one.",
+    )
 
 
 @recommendations.command("show")

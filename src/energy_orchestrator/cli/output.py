@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from energy_orchestrator.api.control_plane import RecommendationView, RolloutView
+from energy_orchestrator.api.control_plane import RecommendationView, RolloutView, SavingView
 from energy_orchestrator.ui import present, words
 
 
@@ -101,6 +101,20 @@ def print_rollout(row: RolloutView) -> None:
         print_table(headings, map(_metric, row.metrics), empty="")
     if row.verified_savings_j_per_operation:
         say(f"Verified saving: {words.with_bounds(row.verified_savings_j_per_operation, 'J per operation')}")
+    if row.measured_saving:
+        print_saving(row.measured_saving)
+
+
+def print_saving(saving: SavingView) -> None:
+    """What was measured and how; or why it could not be."""
+    if saving.method is None or saving.ratio is None:
+        say(f"Saving not measured: {saving.reason}")
+        return
+    ratio = saving.ratio
+    share = f"{ratio.value:.1%} ({ratio.lower:.1%} to {ratio.upper:.1%})"
+    verdict = "a saving" if saving.found else "no saving can be told from the noise"
+    say(f"Measured by {saving.method.replace('_', ' ')}: {share} less energy, {verdict}")
+    say(f"  {words.with_bounds(saving.joules_per_day, 'J/day')} at this load; {saving.reason}")
 
 
 def _metric(metric: Any) -> tuple[str | Text, ...]:

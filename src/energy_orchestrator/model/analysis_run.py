@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from energy_orchestrator.model.saving import Saving
+
 
 class AnalysisPhase(StrEnum):
     """Running until decided. Inconclusive is neither good nor bad, and never passes."""
@@ -46,3 +48,5 @@ class AnalysisRun:
     method: str
     """`canary_vs_baseline` (at the same time) or `before_after`."""
     message: str = ""
+    saving: Saving | None = None
+    """What the change saves, once the energy was compared; None while it runs, and in runs of older versions."""

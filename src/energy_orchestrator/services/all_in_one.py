@@ -162,7 +162,7 @@ class _System:
             self._start_agent()
         self.control_plane = EmbeddedControlPlane(
             database,
-            SeriesViews(series, self._declaration_of(executor)),
+            SeriesViews(series, self._declaration_of(executor), settings.window_seconds),
             orchestrator,
             self._declaration_of(executor),
             lambda: {**loops.states(), **self._children()},

@@ -14,6 +14,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, generate_latest
 
 from energy_orchestrator.api.control_plane import (
+    AlertView,
     AuditEntryView,
     AuditVerification,
     FlameNode,
@@ -77,6 +78,10 @@ class EmbeddedControlPlane:
     def workloads(self, tenant: str, minutes: float, limit: int) -> list[WorkloadView]:
         """As the port says."""
         return self._series.workloads(tenant, self._since(minutes), self._clock(), limit)
+
+    def alerts(self, tenant: str, minutes: float) -> list[AlertView]:
+        """As the port says."""
+        return self._series.alerts(tenant, self._since(minutes), self._clock())
 
     def flame_graph(self, tenant: str, workload: str, minutes: float) -> FlameNode:
         """As the port says."""
@@ -194,6 +199,7 @@ class EmbeddedControlPlane:
             rollouts.events(connection, tenant, rollout_id),
             rollouts.last_analysis(connection, tenant, rollout_id),
             rollouts.savings(connection, tenant, rollout_id),
+            rollouts.canary_analysis(connection, tenant, rollout_id),
         )
 
 

@@ -171,6 +171,12 @@ FROM inventory WHERE tenant = {tenant:String} AND scope = 'process'
 GROUP BY host, workload
 """
 
+VERSIONS = """
+SELECT workload, coalesce(image_digest, image) AS version, min(timestamp) AS first_seen
+FROM inventory WHERE tenant = {tenant:String} AND scope = 'process' AND coalesce(image_digest, image) IS NOT NULL
+GROUP BY workload, version ORDER BY workload, first_seen
+"""
+
 HOTSPOTS = f"""
 SELECT workload, topK(5)(stack[-1]) AS functions, sum(sample_count) AS samples
 FROM profile_sample WHERE tenant = {{tenant:String}} AND {_SPAN} AND length(stack) > 0 GROUP BY workload

@@ -9,11 +9,12 @@ from typing import Any
 
 from energy_orchestrator.analyze.function_energy import flame_tree
 from energy_orchestrator.analyze.operations import joules_per_operation
-from energy_orchestrator.api.control_plane import BoundedView, FlameNode, NodeView, PowerPoint, WorkloadView
+from energy_orchestrator.api.control_plane import AlertView, BoundedView, FlameNode, NodeView, PowerPoint, WorkloadView
 from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.model.units import SECONDS_PER_DAY, Bounded
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.services import series_queries
+from energy_orchestrator.services.alerts import Alerts
 from energy_orchestrator.services.measurements import Series
 from energy_orchestrator.services.views import bounded, flame_view
 
@@ -29,8 +30,11 @@ Row = dict[str, Any]
 class SeriesViews:
     """Reads only. `declaration_of` adds labels and replicas of declared workloads."""
 
-    def __init__(self, series: Series, declaration_of: Callable[[str, str], Declaration]) -> None:
+    def __init__(
+        self, series: Series, declaration_of: Callable[[str, str], Declaration], window_seconds: float
+    ) -> None:
         self._series = series
+        self._alerts = Alerts(series, window_seconds)
         self._declaration_of = declaration_of
 
     def nodes(self, tenant: str, now: datetime) -> list[NodeView]:
@@ -65,6 +69,10 @@ class SeriesViews:
             parts = {name: rows.get((row["host"], row["workload"]), {}) for name, rows in joined.items()}
             found.append(self._workload(tenant, row, parts, covered.get(row["host"]) or 0.0, hot))
         return found
+
+    def alerts(self, tenant: str, start: datetime, end: datetime) -> list[AlertView]:
+        """Shifts of J/op in the span."""
+        return self._alerts.listed(tenant, start, end)
 
     def flame_graph(self, tenant: str, workload: str, start: datetime, end: datetime) -> FlameNode:
         """Energy by stack; an empty tree where the workload was not profiled."""

@@ -16,6 +16,7 @@ from energy_orchestrator.api.control_plane import (
     RecommendationView,
     RolloutEventView,
     RolloutView,
+    SavingView,
 )
 from energy_orchestrator.model.analysis_run import AnalysisRun
 from energy_orchestrator.model.audit_record import AuditRecord
@@ -79,9 +80,13 @@ def _present(patch: Mapping[str, Any], declaration: Mapping[str, Any]) -> dict[s
 
 
 def rollout_view(
-    it: Rollout, events: Sequence[RolloutEvent], run: AnalysisRun | None, saved: Bounded | None
+    it: Rollout,
+    events: Sequence[RolloutEvent],
+    run: AnalysisRun | None,
+    saved: Bounded | None,
+    proof: AnalysisRun | None = None,
 ) -> RolloutView:
-    """A rollout with its history and newest analysis."""
+    """A rollout with its history and newest analysis; `proof` is the run that its saving comes from."""
     return RolloutView(
         id=it.id,
         recommendation_id=it.recommendation_id,
@@ -99,6 +104,7 @@ def rollout_view(
         metrics=[MetricView(**asdict(metric) | {"phase": metric.phase.value}) for metric in run.metrics] if run else [],
         events=[RolloutEventView(at=e.at, step=e.step, phase=e.phase, message=e.message) for e in events],
         verified_savings_j_per_operation=bounded(saved),
+        measured_saving=SavingView(**asdict(proof.saving)) if proof is not None and proof.saving else None,
     )
 
 

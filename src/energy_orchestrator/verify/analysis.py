@@ -26,7 +26,9 @@ from statistics import median
 
 from energy_orchestrator.model.analysis_run import AnalysisPhase, AnalysisRun, MetricResult
 from energy_orchestrator.model.sample import MeasuredWindow
+from energy_orchestrator.model.saving import Saving
 from energy_orchestrator.verify.judge import MIN_SAMPLES, judge
+from energy_orchestrator.verify.savings import Evidence, measure
 
 _WORST_FIRST = (
     AnalysisPhase.FAILED,
@@ -77,17 +79,25 @@ def evaluate(
         baseline = [window for window in baseline if window.window_start >= first]
     patience = template.initial_delay_seconds + template.needed * template.interval_seconds + template.grace_seconds
     out_of_time = (now - started).total_seconds() >= patience
+    energy = _energy(template, baseline, canary, out_of_time)
     metrics = [
         _gate(template, "latency_p95", "s", template.latency_p95_seconds, baseline, canary, out_of_time),
         _gate(template, "error_ratio", "", template.error_ratio, baseline, canary, out_of_time),
-        _energy(template, baseline, canary, out_of_time),
+        energy,
     ]
     present = tuple(metric for metric in metrics if metric is not None)
     phase = next(phase for phase in _WORST_FIRST if any(metric.phase == phase for metric in present))
     if phase is AnalysisPhase.INCONCLUSIVE and any(metric.phase is AnalysisPhase.RUNNING for metric in present):
         phase = AnalysisPhase.RUNNING
     told = [f"{metric.name}: {metric.message}" for metric in present if metric.phase == phase and metric.message]
-    return AnalysisRun(phase, present, template.method, "; ".join(told))
+    saving = None if energy.phase is AnalysisPhase.RUNNING else _saving(template, baseline, canary)
+    return AnalysisRun(phase, present, template.method, "; ".join(told), saving)
+
+
+def _saving(template: AnalysisTemplate, baseline: Sequence[MeasuredWindow], canary: Sequence[MeasuredWindow]) -> Saving:
+    if template.method == "canary_vs_baseline":
+        return measure(Evidence(baseline=baseline, canary=canary))
+    return measure(Evidence(before=baseline, after=canary))
 
 
 class ConsecutiveErrors:

@@ -18,6 +18,7 @@ from uuid_utils.compat import UUID
 from energy_orchestrator.errors import ConflictError, NotFoundError
 from energy_orchestrator.model.analysis_run import AnalysisPhase, AnalysisRun, MetricResult
 from energy_orchestrator.model.rollout import Rollout, RolloutPhase, Step, StepKind
+from energy_orchestrator.model.saving import Saving, SavingMethod
 from energy_orchestrator.model.units import Bounded
 from energy_orchestrator.store.records.database import Connection
 
@@ -215,7 +216,15 @@ def canary_analysis(connection: Connection, tenant: str, rollout_id: str) -> Ana
 
 def _analysis(detail: dict[str, Any]) -> AnalysisRun:
     metrics = tuple(MetricResult(**metric | {"phase": AnalysisPhase(metric["phase"])}) for metric in detail["metrics"])
-    return AnalysisRun(AnalysisPhase(detail["phase"]), metrics, detail["method"], detail["message"])
+    kept = detail.get("saving")
+    saving = _saving(kept) if kept else None
+    return AnalysisRun(AnalysisPhase(detail["phase"]), metrics, detail["method"], detail["message"], saving)
+
+
+def _saving(kept: dict[str, Any]) -> Saving:
+    bounded = {name: Bounded(**value) for name, value in kept.items() if isinstance(value, dict)}
+    method = SavingMethod(kept["method"]) if kept["method"] else None
+    return Saving(**kept | bounded | {"method": method})
 
 
 def save_savings(connection: Connection, rollout: Rollout, per_operation: Bounded) -> None:

@@ -1,7 +1,8 @@
-"""What a change saved, from the judged comparison: joules per operation, joules per day, the share of what was spent.
+"""What a change saved, as an analysis run tells it: joules per operation, joules per day, the share of what was spent.
 
-The interval is the judge's (Hodges-Lehmann, Mann-Whitney), turned around: less energy is a positive saving. What a
-rollout kept goes to the records as an outcome, and from there to the playbook of `recommend/`.
+A run carries the saving that `choose.measure` found. Runs kept by older versions carry none: for them the judge's
+interval (Hodges-Lehmann, Mann-Whitney) is turned around: less energy is a positive saving. What a rollout kept goes
+to the records as an outcome, and from there to the playbook of `recommend/`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from energy_orchestrator.model.units import SECONDS_PER_DAY, Bounded
 
 
 def per_operation(run: AnalysisRun) -> Bounded | None:
-    """Joules saved for each operation (positive is less energy), with the judge's interval; None if unmeasured."""
+    """Joules saved for each operation (positive is less energy), with its interval; None if unmeasured."""
+    if run.saving is not None:
+        return run.saving.joules_per_operation
     for metric in run.metrics:
         if metric.name == "joules_per_operation" and metric.phase is not AnalysisPhase.RUNNING:
             if metric.estimate is None or metric.lower is None or metric.upper is None:
@@ -37,6 +40,8 @@ def ratio(run: AnalysisRun) -> Bounded | None:
     """The same as a share of the baseline's J/op: what the playbook keeps. All of it where a workload was stopped."""
     if watts(run) is not None:
         return Bounded(1.0, 1.0, 1.0)
+    if run.saving is not None:
+        return run.saving.ratio
     saved = per_operation(run)
     before = next((metric.baseline for metric in run.metrics if metric.name == "joules_per_operation"), None)
     if saved is None or not before or before <= 0:

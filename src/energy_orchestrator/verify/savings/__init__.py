@@ -1,0 +1,11 @@
+"""What a change saved: measured windows in, joules with a 90 % interval and the name of the method out.
+
+`choose.measure` takes the best of three methods that the data allow: `side_by_side`, `difference` (in differences)
+and `load_adjusted`. `long_run` knows how far a mean of autocorrelated windows may be off. `judged` reads the figures
+back from an analysis run, for the records and the playbook.
+"""
+
+from energy_orchestrator.verify.savings.choose import Evidence, measure
+from energy_orchestrator.verify.savings.judged import per_day, per_operation, ratio, watts
+
+__all__ = ["Evidence", "measure", "per_day", "per_operation", "ratio", "watts"]
