@@ -9,7 +9,7 @@ the whole. When the time is used up the rest is placed greedily, and the plan sa
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -106,7 +106,7 @@ def _place(block: Fleet, limits: Limits, moves_left: int, seconds: float) -> tup
     first = greedy(block, limits.horizon_seconds, moves_left)
     if not limits.use_solver or seconds < 0.05:
         return first, None
-    effort = Effort(min(seconds, limits.effort.seconds), limits.effort.workers, limits.effort.relative_gap)
+    effort = replace(limits.effort, seconds=min(seconds, limits.effort.seconds))
     solved = solve(block, first, limits.horizon_seconds, moves_left, effort)
     if solved is None:
         return first, None
