@@ -227,7 +227,9 @@ def main() -> None:
     text = report(given.data, servers, held_out)
     print(text)
     if given.report:
-        given.report.write_text(text, encoding="utf-8")
+        before = given.report.read_text(encoding="utf-8") if given.report.is_file() else ""
+        _, mark, sections = before.partition("<!-- begin: ")
+        given.report.write_text(f"{text}\n{mark}{sections}" if mark else text, encoding="utf-8")
 
 
 if __name__ == "__main__":

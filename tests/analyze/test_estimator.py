@@ -117,4 +117,5 @@ def test_training_again_gives_the_shipped_file_and_report(monkeypatch: pytest.Mo
     document, servers, held_out = tool.train(DATA)
     assert tool.serialised(document) == shipped()
     text = importlib.import_module("node_power_report").report(DATA, servers, held_out)
-    assert text == (ROOT / "docs/accuracy.md").read_text(encoding="utf-8")
+    # Other parts keep sections of their own behind it (tools/accuracy_report.py).
+    assert (ROOT / "docs/accuracy.md").read_text(encoding="utf-8").startswith(text)
