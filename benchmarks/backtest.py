@@ -225,7 +225,7 @@ def table(rows: list[Row], shape: str) -> str:
 INTRODUCTION = """## Placement, backtest on simulated fleets
 
 A simulation (`benchmarks/simulated_fleet.py` names the papers its shapes come from and what is assumed), made by
-`python -m benchmarks.backtest --write`. {fleets} fleets of each shape, {nodes} nodes, {days} days replayed hour by hour
+`python -m benchmarks.backtest --write --seeds {fleets}`. Fleets of each shape: {fleets}, {nodes} nodes, {days} days replayed hour by hour
 after two weeks of history; no rule sees later than five minutes before the hour. The bound is the least energy of each
 hour with full knowledge of it, replicas divisible at will, moves and wakes free (nodes of pinned replicas on, and at
 least as many as the largest workload whose replicas stand apart): it is proven, and nothing can quite reach it. Regret

@@ -101,10 +101,12 @@ def _first_fit(past: Past, cpu: Floats, memory: Floats, limit: float) -> Counts:
 
 @dataclass
 class Planner:
-    """This project's: seasonal forecast, conformal margin, CP-SAT placement, every hour."""
+    """This project's: seasonal forecast, conformal margin, every hour; by CP-SAT every six hours, greedy between."""
 
     use_solver: bool = True
-    seconds: float = 1.0
+    units: float = 1.0
+    solve_every: int = 6
+    decisions: int = 0
     errors: list[Floats] = field(default_factory=list)
     predicted: Floats | None = None
     factor: float = 1.0
@@ -154,8 +156,11 @@ class Planner:
             np.ones(placed.shape, bool),
         )
         limits = Limits(
-            total_seconds=self.seconds * 8, effort=Effort(self.seconds, 1, 0.005), use_solver=self.use_solver
+            total_seconds=600,
+            effort=Effort(300, 1, 0.005, deterministic=self.units),
+            use_solver=self.use_solver and self.decisions % self.solve_every == 0,
         )
+        self.decisions += 1
         plan = plan_placement(fleet, limits, time.monotonic)
         self.greedy_blocks += plan.greedy_blocks
         self.predicted = peak

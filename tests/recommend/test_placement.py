@@ -200,6 +200,9 @@ def test_blocks_together_keep_the_rules_of_the_whole() -> None:
     plan = plan_placement(it, replace(QUICK, block_nodes=10, use_solver=False), time.monotonic)
     assert (plan.blocks, plan.unrelieved) == (5, ())
     assert len(plan.sleep) > 20
+    found = placement(it, plan, HOUR, (), "t", NOW)
+    assert len(found) >= 5
+    assert max(len([name for name in one.subject.claims if name.startswith("node/")]) for one in found) <= 10
 
 
 def test_without_time_the_plan_is_greedy_and_says_so() -> None:

@@ -9,7 +9,7 @@ the whole. When the time is used up the rest is placed greedily, and the plan sa
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -99,14 +99,15 @@ def plan_placement(fleet: Fleet, limits: Limits, clock: Callable[[], float]) -> 
     little = _saved(fleet, placed, limits.horizon_seconds) < limits.minimum_savings_joules
     if little and not broken_rules(fleet, fleet.placed):
         placed, on = fleet.placed.copy(), on_now(fleet)
-    return _plan(fleet, placed, on, limits.horizon_seconds, bound, len(blocks), greedy_blocks)
+    moves = moves_of(fleet, placed, blocks)
+    return _plan(fleet, placed, on, limits.horizon_seconds, bound, moves, (len(blocks), greedy_blocks))
 
 
 def _place(block: Fleet, limits: Limits, moves_left: int, seconds: float) -> tuple[Counts | None, Solved | None]:
     first = greedy(block, limits.horizon_seconds, moves_left)
     if not limits.use_solver or seconds < 0.05:
         return first, None
-    effort = Effort(min(seconds, limits.effort.seconds), limits.effort.workers, limits.effort.relative_gap)
+    effort = replace(limits.effort, seconds=min(seconds, limits.effort.seconds))
     solved = solve(block, first, limits.horizon_seconds, moves_left, effort)
     if solved is None:
         return first, None
@@ -134,32 +135,41 @@ def _saved(fleet: Fleet, placed: Counts, seconds: float) -> float:
 
 
 def _plan(
-    fleet: Fleet, placed: Counts, on: Flags, seconds: float, bound: float | None, blocks: int, greedy_blocks: int
+    fleet: Fleet,
+    placed: Counts,
+    on: Flags,
+    seconds: float,
+    bound: float | None,
+    moves: list[Move],
+    blocks: tuple[int, int],
 ) -> Plan:
     was_on, names = on_now(fleet), fleet.nodes.names
     return Plan(
         placed=placed,
-        moves=tuple(moves_of(fleet, placed)),
+        moves=tuple(moves),
         sleep=tuple(names[n] for n in np.flatnonzero(was_on & ~on)),
         wake=tuple(names[n] for n in np.flatnonzero(on & ~was_on)),
         before_joules=float(power_watts(fleet, fleet.placed, was_on).sum()) * seconds,
         after_joules=float(power_watts(fleet, placed, on).sum()) * seconds,
         transition_joules=move_joules(fleet, placed),
         bound_joules=bound,
-        blocks=blocks,
-        greedy_blocks=greedy_blocks,
+        blocks=blocks[0],
+        greedy_blocks=blocks[1],
         unrelieved=tuple(broken_rules(fleet, placed)),
     )
 
 
-def moves_of(fleet: Fleet, placed: Counts, at_once: int = 1) -> list[Move]:
-    """From here to there, at most `at_once` replicas of a workload in a wave, so that a PDB of one holds."""
+def moves_of(fleet: Fleet, placed: Counts, blocks: list[Counts], at_once: int = 1) -> list[Move]:
+    """From here to there, within blocks, at most `at_once` replicas of a workload in a wave, so that a PDB of one
+    holds."""
     found = []
     names = fleet.nodes.names
+    order = np.concatenate(blocks)
     for group in np.flatnonzero((placed != fleet.placed).any(axis=1)):
-        change = placed[group] - fleet.placed[group]
-        sources = np.repeat(np.arange(len(names)), np.maximum(-change, 0))
-        targets = np.repeat(np.arange(len(names)), np.maximum(change, 0))
+        # Each block balances by itself, so in the order of blocks sources and targets pair up within one.
+        change = (placed[group] - fleet.placed[group])[order]
+        sources = np.repeat(order, np.maximum(-change, 0))
+        targets = np.repeat(order, np.maximum(change, 0))
         for number, (source, to) in enumerate(zip(sources, targets, strict=True)):
             found.append(Move(number // at_once + 1, fleet.groups.names[group], names[source], names[to], 1))
     return sorted(found, key=lambda move: (move.wave, move.workload))

@@ -35,6 +35,8 @@ class Effort:
     seconds: float = 5.0
     workers: int = 1
     relative_gap: float = 0.002
+    deterministic: float | None = None
+    """A limit in the solver's own units of work, about a second each: the same answer on a busy machine."""
 
 
 def solve(fleet: Fleet, start: Counts | None, horizon_seconds: float, max_moves: int, effort: Effort) -> Solved | None:
@@ -47,6 +49,8 @@ def solve(fleet: Fleet, start: Counts | None, horizon_seconds: float, max_moves:
     solver.parameters.num_workers = effort.workers
     solver.parameters.relative_gap_limit = effort.relative_gap
     solver.parameters.random_seed = 1
+    if effort.deterministic is not None:
+        solver.parameters.max_deterministic_time = effort.deterministic
     status = solver.solve(model.model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return None
