@@ -225,12 +225,12 @@ def table(rows: list[Row], shape: str) -> str:
 INTRODUCTION = """## Placement, backtest on simulated fleets
 
 A simulation (`benchmarks/simulated_fleet.py` names the papers its shapes come from and what is assumed), made by
-`python -m benchmarks.backtest --write --seeds {fleets}`. Fleets of each shape: {fleets}, {nodes} nodes, {days} days replayed hour by hour
-after two weeks of history; no rule sees later than five minutes before the hour. The bound is the least energy of each
-hour with full knowledge of it, replicas divisible at will, moves and wakes free (nodes of pinned replicas on, and at
-least as many as the largest workload whose replicas stand apart): it is proven, and nothing can quite reach it. Regret
-is the energy above it. A violation is a five-minute step in which the replicas of one node need more than 90 % of its
-CPU or 95 % of its memory. Aim: >= 90 % reached with zero violations.
+`python -m benchmarks.backtest --write --seeds {fleets}`. Fleets of each shape: {fleets}; {nodes} nodes, {days} days
+replayed hour by hour after two weeks of history; no rule sees later than five minutes before the hour. The bound is the
+least energy of each hour with full knowledge of it, replicas divisible at will, moves and wakes free (nodes of pinned
+replicas on, and at least as many as the largest workload whose replicas stand apart): it is proven, and nothing can
+quite reach it. Regret is the energy above it. A violation is a five-minute step in which the replicas of one node need
+more than 90 % of its CPU or 95 % of its memory. Aim: >= 90 % reached with zero violations.
 """
 
 
