@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,14 +32,23 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that is ended on the way out, whatever a test found."""
+    with subprocess.Popen(command) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("java", javas() or [Path("java")], ids=str)
 def test_methods_have_names_and_callers(java: Path, classes: Path) -> None:
     """Of the samples in Java code nearly all are named, and most reach the thread's first function."""
-    with subprocess.Popen([str(java), "-cp", str(classes), "Chain"]) as process:
+    with running(str(java), "-cp", str(classes), "Chain") as process:
         # It compiles everything twice at first; callers can't be seen before its map is there.
         wait_until_busy(process.pid, 4)
         stacks = folded(profile("--seconds", "12", "--pid", str(process.pid)).stdout)
-        process.kill()
     user = {stack: [frame for frame in stack if not frame.endswith("(kernel)")] for stack in stacks}
     in_java = {stack: count for stack, count in stacks.items() if user[stack] and user[stack][-1].endswith("(jit)")}
     total = sum(in_java.values())
@@ -52,19 +63,17 @@ def test_methods_have_names_and_callers(java: Path, classes: Path) -> None:
 
 def test_a_jvm_that_may_not_be_asked_stays_alive_and_unnamed(classes: Path) -> None:
     """--no-jvm-attach writes nothing into the program's /tmp."""
-    with subprocess.Popen(["nice", "java", "-cp", str(classes), "Chain"]) as process:
+    with running("nice", "java", "-cp", str(classes), "Chain") as process:
         wait_until_busy(process.pid, 2)
         stacks = folded(profile("--seconds", "2", "--pid", str(process.pid), "--no-jvm-attach").stdout)
         assert process.poll() is None
         assert not Path(f"/tmp/.java_pid{process.pid}").exists()
-        process.kill()
     assert any(frame == "[compiled at run time] (jit)" for stack in stacks for frame in stack)
 
 
 def test_a_jvm_that_does_not_listen_is_not_killed_by_the_signal(classes: Path) -> None:
     """With -Xrs a SIGQUIT would end it: the agent looks before it signals."""
-    with subprocess.Popen(["nice", "java", "-Xrs", "-cp", str(classes), "Chain"]) as process:
+    with running("nice", "java", "-Xrs", "-cp", str(classes), "Chain") as process:
         wait_until_busy(process.pid, 2)
         profile("--seconds", "3", "--pid", str(process.pid))
         assert process.poll() is None
-        process.kill()
