@@ -8,6 +8,7 @@
 pub(crate) mod go_table;
 pub(crate) mod jit;
 pub(crate) mod kallsyms;
+pub(crate) mod large_tables;
 mod perf;
 mod python;
 pub(crate) mod record;

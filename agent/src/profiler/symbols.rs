@@ -1,7 +1,7 @@
 //! Addresses to `function (module)`.
 //!
-//! blazesym reads the ELF symbol tables of a process' files; the kernel's
-//! names come from `kallsyms`. Answers are kept for one window only, because
+//! blazesym reads the ELF symbol tables of a process' files, `large_tables`
+//! those that are too large to keep; the kernel's names come from `kallsyms`. Answers are kept for one window only, because
 //! an exec or a just-in-time compiler gives addresses a new meaning. What has
 //! no symbol is written as `[build id+offset] (module)`, so that it can still
 //! be resolved by somebody who has the file; what is not even mapped is
@@ -20,6 +20,7 @@ use blazesym::symbolize::{Input, Symbolized, Symbolizer};
 use blazesym::Pid;
 
 use super::kallsyms::Kallsyms;
+use super::large_tables::{LargeTables, Stamp};
 use crate::procfs::maps::{self, basename, Mapping};
 use crate::procfs::Proc;
 
@@ -35,6 +36,14 @@ pub enum Place {
     Compiled,
 }
 
+/// What is known of an address.
+#[derive(Debug, Clone)]
+enum Name {
+    Open,
+    None,
+    Found(Arc<str>),
+}
+
 /// Symbolises, with caches that `reset` and `end_window` bound.
 pub struct Symbols {
     proc: Proc,
@@ -43,6 +52,7 @@ pub struct Symbols {
     map_files: bool,
     frames: HashMap<(i32, u64), Arc<str>>,
     build_ids: HashMap<String, Option<String>>,
+    large: LargeTables,
 }
 
 impl Symbols {
@@ -57,6 +67,7 @@ impl Symbols {
             kernel,
             frames: HashMap::new(),
             build_ids: HashMap::new(),
+            large: LargeTables::new(),
         }
     }
 
@@ -87,31 +98,82 @@ impl Symbols {
         if unknown.is_empty() {
             return;
         }
+        let maps = self.proc.maps(pid);
+        let maps: Vec<Mapping> = maps.iter().flat_map(|text| maps::parse_all(text)).collect();
+        let mut names = self.in_large_tables(pid, &unknown, &maps);
+        self.by_blazesym(pid, &unknown, &mut names);
+        for (address, name) in unknown.into_iter().zip(names) {
+            let name = match name {
+                Name::Found(name) => name,
+                _ => self.unnamed(pid, address, &maps, &mut elsewhere),
+            };
+            if &*name != NO_NAME_JIT {
+                self.frames.insert((pid, address), name);
+            }
+        }
+    }
+
+    /// Names in files whose tables are too large for blazesym; the rest stays open.
+    fn in_large_tables(&mut self, pid: i32, addresses: &[u64], maps: &[Mapping]) -> Vec<Name> {
+        let mut names = vec![Name::Open; addresses.len()];
+        let mut at = 0;
+        while let Some(address) = addresses.get(at) {
+            let next = maps.partition_point(|map| map.start <= *address);
+            let Some(mapping) = maps[..next].last().filter(|map| *address < map.end) else {
+                at += 1;
+                continue;
+            };
+            // Addresses are sorted: those of one mapping stand together.
+            let end = at + addresses[at..].partition_point(|address| *address < mapping.end);
+            if mapping.path.starts_with('/') {
+                let open = || {
+                    let file =
+                        self.proc.mapped_file(pid, mapping.start, mapping.end, mapping.path)?;
+                    Some((Stamp::of(&file)?, file))
+                };
+                if let Some((stamp, file)) =
+                    open().filter(|(stamp, file)| self.large.takes(*stamp, file))
+                {
+                    let offset = |address| address - mapping.start + mapping.offset;
+                    let offsets: Vec<u64> = addresses[at..end].iter().map(offset).collect();
+                    let module = basename(mapping.path);
+                    let found = self.large.names(stamp, &file, &offsets);
+                    for (name, found) in names[at..end].iter_mut().zip(found) {
+                        *name = found.map_or(Name::None, |found| {
+                            Name::Found(format!("{found} ({module})").into())
+                        });
+                    }
+                }
+            }
+            at = end;
+        }
+        names
+    }
+
+    /// Fills in what is open.
+    fn by_blazesym(&mut self, pid: i32, addresses: &[u64], names: &mut [Name]) {
+        let is_open = |name: &Name| matches!(name, Name::Open);
+        let open = addresses.iter().zip(names.iter()).filter(|(_, name)| is_open(name));
+        let open: Vec<u64> = open.map(|(address, _)| *address).collect();
+        if open.is_empty() {
+            return;
+        }
         let mut source = Process::new(Pid::from(pid.unsigned_abs()));
         source.map_files = self.map_files;
         source.debug_syms = false;
         // Does not read what OpenJDK writes: `jit` does.
         source.perf_map = false;
-        let found = self.symbolizer.symbolize(&Source::Process(source), Input::AbsAddr(&unknown));
+        let found = self.symbolizer.symbolize(&Source::Process(source), Input::AbsAddr(&open));
         let found = found.unwrap_or_default();
-        let names: Vec<Option<Arc<str>>> = (0..unknown.len())
-            .map(|index| match found.get(index) {
-                Some(Symbolized::Sym(symbol)) => {
-                    let module =
-                        symbol.module.as_deref().and_then(|m| m.to_str()).map_or("?", basename);
-                    Some(format!("{} ({module})", symbol.name).into())
+        for (name, found) in names.iter_mut().filter(|name| is_open(name)).zip(found) {
+            *name = match found {
+                Symbolized::Sym(symbol) => {
+                    let module = symbol.module.as_deref().and_then(|m| m.to_str());
+                    let module = module.map_or("?", basename);
+                    Name::Found(format!("{} ({module})", symbol.name).into())
                 }
-                _ => None,
-            })
-            .collect();
-        drop(found);
-        let maps = if names.contains(&None) { self.proc.maps(pid) } else { None };
-        let maps: Vec<Mapping> = maps.iter().flat_map(|text| maps::parse_all(text)).collect();
-        for (address, name) in unknown.into_iter().zip(names) {
-            let name = name.unwrap_or_else(|| self.unnamed(pid, address, &maps, &mut elsewhere));
-            if &*name != NO_NAME_JIT {
-                self.frames.insert((pid, address), name);
-            }
+                Symbolized::Unknown(_) => Name::None,
+            };
         }
     }
 

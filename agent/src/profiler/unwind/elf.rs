@@ -13,13 +13,13 @@ use std::os::unix::fs::FileExt;
 use framehop::{ExplicitModuleSectionInfo, MayAllocateDuringUnwind, Module, Unwinder};
 use object::elf::{PF_X, PT_GNU_EH_FRAME};
 use object::read::elf::ProgramHeader;
-use object::read::{ReadCache, ReadRef};
+use object::read::ReadCache;
 use object::{elf, Object, ObjectSection};
 
 use crate::profiler::go_table::{GoTable, InFile};
 
 /// Larger tables are not read: their programs are unwound by frame pointers.
-const MAX_TABLE_BYTES: u64 = 12 << 20;
+const MAX_TABLE_BYTES: u64 = 8 << 20;
 /// A header that claims more segments than this is damaged.
 const MAX_SEGMENTS: usize = 64;
 /// Return addresses of one file that are remembered.
@@ -64,7 +64,8 @@ impl UnwindTable {
         let code = file.try_clone().ok()?;
         let cache = ReadCache::new(file);
         let elf = Elf::parse(&cache).ok()?;
-        let mut info = sections(&elf).or_else(|| from_program_header(&elf)).unwrap_or_default();
+        let sections = sections(&elf, &code);
+        let mut info = sections.or_else(|| from_program_header(&elf, &code)).unwrap_or_default();
         // Code addresses of position-dependent programs do not start at 0.
         info.base_svma = 0;
         let index = info.eh_frame_hdr.as_deref().zip(info.eh_frame_hdr_svma.as_ref());
@@ -134,15 +135,14 @@ fn segments(elf: &Elf) -> Vec<Segment> {
         .collect()
 }
 
-fn sections(elf: &Elf) -> Option<ExplicitModuleSectionInfo<Vec<u8>>> {
+fn sections(elf: &Elf, file: &File) -> Option<ExplicitModuleSectionInfo<Vec<u8>>> {
     let range = |name| {
         let section = elf.section_by_name(name)?;
         Some(section.address()..section.address().checked_add(section.size())?)
     };
     let data = |name| {
-        let section = elf.section_by_name(name)?;
-        let (_, size) = section.file_range()?;
-        (size > 0 && size <= MAX_TABLE_BYTES).then(|| section.data().ok().map(<[u8]>::to_vec))?
+        let (start, bytes) = elf.section_by_name(name)?.file_range()?;
+        (bytes > 0).then(|| read(file, start, bytes))?
     };
     let eh_frame = data(".eh_frame");
     let debug_frame = if eh_frame.is_none() { data(".debug_frame") } else { None };
@@ -168,11 +168,11 @@ fn go_table(elf: &Elf, code: &File) -> Option<GoTable<InFile>> {
 
 /// Without section headers: the table's index has a program header of its
 /// own, and its first pointer leads to the table.
-fn from_program_header(elf: &Elf) -> Option<ExplicitModuleSectionInfo<Vec<u8>>> {
+fn from_program_header(elf: &Elf, file: &File) -> Option<ExplicitModuleSectionInfo<Vec<u8>>> {
     let endian = elf.endian();
     let headers = elf.elf_program_headers();
     let index = headers.iter().find(|header| header.p_type(endian) == PT_GNU_EH_FRAME)?;
-    let index_bytes = read(elf, index.p_offset(endian), index.p_filesz(endian))?;
+    let index_bytes = read(file, index.p_offset(endian), index.p_filesz(endian))?;
     let index_range = address_range(index.p_vaddr(endian), index_bytes.len())?;
     let start = eh_frame_address(&index_bytes, index_range.start)?;
     // The table's end is not stated: it is within the segment that holds it.
@@ -184,7 +184,7 @@ fn from_program_header(elf: &Elf) -> Option<ExplicitModuleSectionInfo<Vec<u8>>> 
     })?;
     let into = start - holder.p_vaddr(endian);
     let length = (holder.p_filesz(endian) - into).min(MAX_TABLE_BYTES);
-    let table = read(elf, holder.p_offset(endian).checked_add(into)?, length)?;
+    let table = read(file, holder.p_offset(endian).checked_add(into)?, length)?;
     Some(ExplicitModuleSectionInfo {
         eh_frame_svma: address_range(start, table.len()),
         eh_frame: Some(table),
@@ -194,10 +194,13 @@ fn from_program_header(elf: &Elf) -> Option<ExplicitModuleSectionInfo<Vec<u8>>> 
     })
 }
 
-fn read(elf: &Elf, offset: u64, bytes: u64) -> Option<Vec<u8>> {
-    (bytes <= MAX_TABLE_BYTES)
-        .then(|| elf.data().read_bytes_at(offset, bytes).ok())?
-        .map(<[u8]>::to_vec)
+/// Past `elf`, which would keep a second copy.
+fn read(file: &File, offset: u64, bytes: u64) -> Option<Vec<u8>> {
+    let there = file.metadata().ok()?.len();
+    (bytes <= MAX_TABLE_BYTES && offset.checked_add(bytes)? <= there).then_some(())?;
+    let mut table = vec![0; bytes as usize];
+    file.read_exact_at(&mut table, offset).ok()?;
+    Some(table)
 }
 
 fn address_range(start: u64, bytes: usize) -> Option<Range<u64>> {
