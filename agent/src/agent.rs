@@ -15,6 +15,7 @@ use crate::clock;
 use crate::cloud;
 use crate::config::{Config, ConfigError};
 use crate::containers::refresh::{Names, KNOWN_SOCKETS};
+use crate::counters::Counters;
 use crate::export::{Exporter, Item};
 use crate::inventory::Inventory;
 use crate::lifetime::Lifetime;
@@ -109,6 +110,7 @@ struct Agent {
     scanner: Scanner,
     meters: Vec<Box<dyn Meter + Send>>,
     profiler: Option<Profiler>,
+    counters: Option<Counters>,
     profile_hz: f64,
     selection: Selection,
     hotspots: HashMap<ProcessId, Vec<Arc<str>>>,
@@ -158,6 +160,7 @@ impl Agent {
             tenant: config.tenant.as_str().into(),
             host: config.host.as_str().into(),
             node: node::discover(&proc, &config.sysfs),
+            counters: Counters::start(config.counters, &proc, &config.sysfs, &config.cgroupfs),
             inventory: Inventory::new(proc.clone()),
             scanner: Scanner::new(proc, &config.cgroupfs, units),
             meters,
@@ -215,12 +218,20 @@ impl Agent {
             row.temp_c = temperature;
             row.hotspot_functions = self.hotspots_of(row);
         }
+        let counters = match &mut self.counters {
+            Some(counters) => {
+                let seconds = moment().boot_seconds;
+                counters.look(self.scanner.processes(), seconds, interval)
+            }
+            None => Vec::new(),
+        };
         let envelope = self.envelope();
         let inventory = self.inventory(now);
         self.send(&envelope, inventory);
         self.send(&envelope, samples);
         self.send(&envelope, meter_rows);
         self.send(&envelope, profiles);
+        self.send(&envelope, counters);
         self.metrics.scanned(now.elapsed().as_secs_f64());
     }
 

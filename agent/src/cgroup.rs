@@ -165,6 +165,26 @@ pub fn cpu_quota(cgroupfs: &Path, text: &str) -> Option<f64> {
     smallest
 }
 
+/// Path and directory of the cgroup by which the kernel counts events for a
+/// process; None for the root, which is the node.
+pub fn counting_directory(cgroupfs: &Path, text: &str) -> Option<(String, PathBuf)> {
+    let is_perf =
+        |(controllers, _): &(&str, &str)| controllers.split(',').any(|c| c == "perf_event");
+    let v1 = lines(text).find(is_perf).map(|line| (line, vec![cgroupfs.join("perf_event")]));
+    let v2 = || {
+        let line = lines(text).find(|(controllers, _)| controllers.is_empty())?;
+        Some((line, vec![cgroupfs.join("unified"), cgroupfs.to_owned()]))
+    };
+    let ((_, path), roots) = v1.or_else(v2)?;
+    let relative = Path::new(path.trim_start_matches('/'));
+    let leaves = relative.components().any(|part| part == std::path::Component::ParentDir);
+    if relative.as_os_str().is_empty() || leaves {
+        return None;
+    }
+    let directory = roots.into_iter().map(|root| root.join(relative)).find(|path| path.is_dir())?;
+    Some((path.to_owned(), directory))
+}
+
 fn directory_quota(directory: &Path) -> Option<f64> {
     if let Some(text) = readable(&directory.join("cpu.max")) {
         return v2_quota(&text);

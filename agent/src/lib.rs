@@ -14,6 +14,7 @@ mod clock;
 mod cloud;
 mod config;
 mod containers;
+mod counters;
 mod export;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -28,6 +29,7 @@ mod meters;
 mod node;
 mod own_metrics;
 mod parent;
+mod perf_event;
 mod procfs;
 mod profile_command;
 mod profile_output;

@@ -23,6 +23,7 @@ pub use nats::NatsConfig;
 use serde::Deserialize;
 
 use crate::containers::refresh::Source;
+use crate::counters::Scope;
 use crate::profiler::selection::Selection;
 use crate::profiler::Sampling;
 
@@ -109,6 +110,9 @@ pub struct Options {
     /// Whether JVMs are asked for the names of their compiled code (attach protocol) [default: true]
     #[arg(long)]
     pub jvm_attach: Option<bool>,
+    /// What the CPU's counters count: cycles, instructions, cache misses [default: node]
+    #[arg(long, value_enum)]
+    pub counters: Option<Scope>,
     /// Mount point of procfs [default: /proc]
     #[arg(long)]
     pub procfs: Option<PathBuf>,
@@ -196,6 +200,7 @@ pub struct Config {
     pub profile_stack_bytes: u32,
     pub jvm_attach: bool,
     pub profile_selection: Selection,
+    pub counters: Scope,
     pub procfs: PathBuf,
     pub sysfs: PathBuf,
     pub cgroupfs: PathBuf,
@@ -274,6 +279,7 @@ impl Options {
             profile_only,
             profile_except,
             jvm_attach,
+            counters,
             procfs,
             sysfs,
             cgroupfs,
@@ -369,6 +375,7 @@ impl Options {
                 &self.profile_only.unwrap_or_default(),
                 &self.profile_except.unwrap_or_default(),
             ),
+            counters: self.counters.unwrap_or_default(),
             procfs: self.procfs.unwrap_or_else(|| "/proc".into()),
             sysfs: self.sysfs.unwrap_or_else(|| "/sys".into()),
             cgroupfs: self.cgroupfs.unwrap_or_else(|| "/sys/fs/cgroup".into()),

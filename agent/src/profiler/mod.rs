@@ -138,7 +138,7 @@ pub fn probe(proc: &Proc, sysfs: &Path, sampling: Sampling) -> Result<(), String
 
 /// Whether this machine's CPU counters can be had, with the reason if not.
 pub fn hardware_counters() -> Result<(), String> {
-    perf::hardware_counters().map_err(|error| {
+    crate::counters::probe().map_err(|error| {
         let next = match error.kind() {
             io::ErrorKind::PermissionDenied => "run as root or grant CAP_PERFMON",
             _ => "virtual machines often have none; a host with vPMU, or bare metal, has",
@@ -151,8 +151,7 @@ fn open(proc: &Proc, sysfs: &Path, sampling: Sampling) -> Result<Sampler, String
     if sampling.hz == 0 {
         return Err("perf_event: switched off (profile_hz = 0)".into());
     }
-    let online = std::fs::read_to_string(sysfs.join("devices/system/cpu/online"));
-    let cpus = online.ok().as_deref().and_then(cpu_list).unwrap_or_else(|| vec![0]);
+    let cpus = online_cpus(sysfs);
     let request = Request { hz: sampling.hz, stack_bytes: sampling.stack_bytes, rest: REST };
     Sampler::open(&cpus, request).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => {
@@ -164,6 +163,12 @@ fn open(proc: &Proc, sysfs: &Path, sampling: Sampling) -> Result<Sampler, String
         }
         _ => format!("perf_event: {error}; the kernel or the sandbox does not offer it"),
     })
+}
+
+/// The first alone where sysfs does not say.
+pub(crate) fn online_cpus(sysfs: &Path) -> Vec<u32> {
+    let online = std::fs::read_to_string(sysfs.join("devices/system/cpu/online"));
+    online.ok().as_deref().and_then(cpu_list).unwrap_or_else(|| vec![0])
 }
 
 /// The most that Linux can be built for.

@@ -2,25 +2,25 @@
 //!
 //! One event per CPU on the software clock, which virtual machines have too;
 //! the kernel walks frame pointers, copies registers and the top of the user
-//! stack, and writes them into a ring buffer that this module shares with it. This is the only module with `unsafe`: each block
-//! states what makes it sound. `record` makes sense of the bytes.
+//! stack, and writes them into a ring buffer that this module shares with it.
+//! With `perf_event` the only module with `unsafe`: each block states what makes it sound. `record` makes sense of the bytes.
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use perf_event_open_sys::bindings::{
-    perf_event_attr, perf_event_mmap_page, PERF_COUNT_HW_CPU_CYCLES, PERF_COUNT_SW_CPU_CLOCK,
-    PERF_FLAG_FD_CLOEXEC, PERF_SAMPLE_CALLCHAIN, PERF_SAMPLE_REGS_USER, PERF_SAMPLE_STACK_USER,
-    PERF_SAMPLE_TID, PERF_TYPE_HARDWARE, PERF_TYPE_SOFTWARE,
+    perf_event_attr, perf_event_mmap_page, PERF_COUNT_SW_CPU_CLOCK, PERF_SAMPLE_CALLCHAIN,
+    PERF_SAMPLE_REGS_USER, PERF_SAMPLE_STACK_USER, PERF_SAMPLE_TID, PERF_TYPE_SOFTWARE,
 };
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use super::record::{self, Layout, Record, Sample};
 use super::unwind::SAMPLE_MASK;
+use crate::perf_event::{self, Whose};
 
 /// Frames that the kernel follows by frame pointers, from the leaf.
 const MAX_STACK: u16 = 127;
@@ -118,35 +118,8 @@ impl Sampler {
     }
 }
 
-/// Whether the kernel counts the CPU's cycles: virtual machines often have no
-/// counters to give. The event is closed again at once.
-pub fn hardware_counters() -> io::Result<()> {
-    let mut attributes = perf_event_attr::default();
-    attributes.type_ = PERF_TYPE_HARDWARE;
-    attributes.size = size_of::<perf_event_attr>() as u32;
-    attributes.config = u64::from(PERF_COUNT_HW_CPU_CYCLES);
-    attributes.set_disabled(1);
-    // SAFETY: `attributes` is a valid, sized structure that lives over the call;
-    // pid -1 with CPU 0 and no group are valid arguments.
-    let fd = unsafe {
-        perf_event_open_sys::perf_event_open(
-            &mut attributes,
-            -1,
-            0,
-            -1,
-            PERF_FLAG_FD_CLOEXEC.into(),
-        )
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call above returned a new descriptor that nobody else owns.
-    drop(unsafe { OwnedFd::from_raw_fd(fd) });
-    Ok(())
-}
-
 /// Returns freed memory to the system: reading symbol tables frees megabytes
-/// that the allocator would keep. Here because this module alone may be unsafe.
+/// that the allocator would keep. Here because this module may be unsafe.
 pub fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes no pointer and only touches the allocator's own free memory, under its locks.
@@ -170,7 +143,6 @@ impl Ring {
     fn open(cpu: u32, request: Request, user_only: bool, data_bytes: usize) -> io::Result<Ring> {
         let mut attributes = perf_event_attr::default();
         attributes.type_ = PERF_TYPE_SOFTWARE;
-        attributes.size = size_of::<perf_event_attr>() as u32;
         attributes.config = u64::from(PERF_COUNT_SW_CPU_CLOCK);
         attributes.sample_type = u64::from(PERF_SAMPLE_TID | PERF_SAMPLE_CALLCHAIN);
         if request.layout() == Layout::ChainAndStack {
@@ -188,22 +160,7 @@ impl Ring {
         attributes.set_exclude_hv(1);
         attributes.set_exclude_kernel(user_only.into());
         attributes.set_exclude_callchain_kernel(user_only.into());
-        // SAFETY: `attributes` is a valid, sized structure that lives over the call;
-        // pid -1 with a CPU and no group are valid arguments.
-        let fd = unsafe {
-            perf_event_open_sys::perf_event_open(
-                &mut attributes,
-                -1,
-                cpu as i32,
-                -1,
-                u64::from(PERF_FLAG_FD_CLOEXEC),
-            )
-        };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the call above returned a new descriptor that nobody else owns.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = perf_event::open(&mut attributes, Whose::Everybody, cpu, None)?;
         let page_bytes = rustix::param::page_size();
         // SAFETY: a new shared mapping of our own descriptor, placed by the kernel;
         // one page and 2^n bytes is the size perf asks for. It is unmapped in `drop` only.

@@ -16,7 +16,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::Deserialize;
 
 pub use encode::{encode, Batch, Envelope};
-pub use rows::{Cell, InventoryRow, MeterRow, ProfileRow, Row, SampleRow};
+pub use rows::{Cell, CounterRow, InventoryRow, MeterRow, ProfileRow, Row, SampleRow};
 pub use subject::{place, subject, topic, Place};
 
 /// What a message holds; the last token of its subject.
@@ -26,10 +26,12 @@ pub enum Kind {
     Meters,
     Inventory,
     Profiles,
+    Counters,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 4] = [Kind::Samples, Kind::Meters, Kind::Inventory, Kind::Profiles];
+    pub const ALL: [Kind; 5] =
+        [Kind::Samples, Kind::Meters, Kind::Inventory, Kind::Profiles, Kind::Counters];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -37,6 +39,7 @@ impl Kind {
             Kind::Meters => "meters",
             Kind::Inventory => "inventory",
             Kind::Profiles => "profiles",
+            Kind::Counters => "counters",
         }
     }
 
@@ -46,12 +49,14 @@ impl Kind {
             Kind::Meters => include_str!("../../../schemas/meters.v1.json"),
             Kind::Inventory => include_str!("../../../schemas/inventory.v1.json"),
             Kind::Profiles => include_str!("../../../schemas/profiles.v1.json"),
+            Kind::Counters => include_str!("../../../schemas/counters.v1.json"),
         }
     }
 
     /// The contract of this kind, parsed once.
     pub fn contract(self) -> &'static Contract {
-        static CONTRACTS: [OnceLock<Contract>; 4] = [const { OnceLock::new() }; 4];
+        static CONTRACTS: [OnceLock<Contract>; Kind::ALL.len()] =
+            [const { OnceLock::new() }; Kind::ALL.len()];
         CONTRACTS[self as usize].get_or_init(|| {
             Contract::parse(self.definition()).expect("schemas/ was checked by the tests")
         })
@@ -119,11 +124,9 @@ fn data_type(name: &str) -> Option<DataType> {
 mod tests {
     use super::*;
 
-    const ALL: [Kind; 4] = [Kind::Samples, Kind::Meters, Kind::Inventory, Kind::Profiles];
-
     #[test]
     fn every_schema_file_parses_and_names_its_kind() {
-        for kind in ALL {
+        for kind in Kind::ALL {
             let contract = Contract::parse(kind.definition()).unwrap();
             assert_eq!(contract.kind, kind.as_str());
             assert_eq!(contract.version, 1);

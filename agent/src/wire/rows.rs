@@ -153,6 +153,23 @@ row! {
     }
 }
 
+row! {
+    /// What the CPU's counters counted for the node or for one cgroup.
+    CounterRow, Counters {
+        "interval_seconds" interval_seconds: f64,
+        "cgroup" cgroup: Text,
+        "workload" workload: Option<Text>,
+        "workload_kind" workload_kind: Option<Text>,
+        "container_id" container_id: Option<Text>,
+        "pod_id" pod_id: Option<Text>,
+        "cpu_seconds" cpu_seconds: Option<f64>,
+        "cycles" cycles: Option<f64>,
+        "instructions" instructions: Option<f64>,
+        "cache_misses" cache_misses: Option<f64>,
+        "counted_share" counted_share: Option<f64>,
+    }
+}
+
 impl From<Text> for Cell {
     fn from(value: Text) -> Cell {
         Cell::Text(value)

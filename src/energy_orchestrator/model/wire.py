@@ -34,6 +34,7 @@ class Kind(StrEnum):
     INVENTORY = "inventory"
     METERS = "meters"
     OPERATIONS = "operations"
+    COUNTERS = "counters"
 
 
 def contract_text(kind: Kind, version: int = 1) -> str:

@@ -25,6 +25,7 @@ TABLES: dict[Kind, str] = {
     Kind.INVENTORY: "inventory",
     Kind.METERS: "meter_sample",
     Kind.OPERATIONS: "operation_sample",
+    Kind.COUNTERS: "counter_sample",
 }
 DERIVED_TABLES = frozenset({"node_energy", "workload_energy"})
 
