@@ -20,6 +20,7 @@ use crate::procfs::{maps, node, stat, status, Proc};
 use crate::profiler::go_table::GoTable;
 use crate::profiler::jit::{hotspot_frame, perf_map::PerfMap, JitNames};
 use crate::profiler::kallsyms::Kallsyms;
+use crate::profiler::large_tables::{LargeTables, Stamp};
 use crate::profiler::record::{self, Record};
 use crate::profiler::unwind::{elf::UnwindTable, Registers, StackCopy, Unwinding, REGISTERS};
 use crate::publish::{frame, spool};
@@ -131,8 +132,17 @@ pub fn go_table(bytes: &[u8]) {
     }
 }
 
-/// An ELF file: its segments, unwind tables and Go table, and steps by them.
+/// An ELF file: its segments, symbols, unwind tables and Go table, and steps by them.
 pub fn unwind_table(bytes: &[u8]) {
+    if let Some((file, stamp)) = in_memory(bytes).and_then(|file| {
+        let stamp = Stamp::of(&file)?;
+        Some((file, stamp))
+    }) {
+        let mut tables = LargeTables::new();
+        let _ = tables.takes(stamp, &file);
+        let offsets = [0, 0x40, 0x1000, 0x1001, bytes.len() as u64, u64::MAX];
+        assert_eq!(tables.names(stamp, &file, &offsets).len(), offsets.len());
+    }
     let Some(table) = in_memory(bytes).and_then(UnwindTable::read) else { return };
     let mut cache = CacheNative::<MayAllocateDuringUnwind>::new_in();
     for segment in table.segments.iter().take(4) {

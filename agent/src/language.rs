@@ -8,8 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path};
 
-use object::{Object, ObjectSection, ReadCache};
-
+use crate::elf_headers::ElfHeaders;
 use crate::procfs::maps::{self, basename};
 
 /// How much of an executable is searched for marks of Go and Rust.
@@ -102,13 +101,10 @@ fn version_after(name: &str, prefix: &str) -> Option<String> {
 /// Marks of a compiled program.
 pub fn by_content(exe: &Path) -> Language {
     let sections = File::open(exe).ok().and_then(|file| {
-        let cache = ReadCache::new(file);
-        let elf = object::File::parse(&cache).ok()?;
-        let section = |name: &str| {
-            let section = elf.section_by_name(name)?;
-            (section.size() <= MAX_SECTION_BYTES).then(|| section.data().ok()).flatten()
-        };
-        Some(in_sections(section(".go.buildinfo"), section(".comment")))
+        let elf = ElfHeaders::read(&file)?;
+        let section = |name: &str| elf.section(name)?.read(&file, MAX_SECTION_BYTES);
+        let (go, comment) = (section(".go.buildinfo"), section(".comment"));
+        Some(in_sections(go.as_deref(), comment.as_deref()))
     });
     match sections {
         Some(Language { name: None | Some("c"), .. }) | None => {}

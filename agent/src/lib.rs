@@ -15,6 +15,7 @@ mod cloud;
 mod config;
 mod containers;
 mod counters;
+mod elf_headers;
 mod export;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

@@ -16,16 +16,14 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
 use lru::LruCache;
-use object::read::elf::{ProgramHeader, SectionHeader};
-use object::read::ReadCache;
-use object::{elf, ObjectSection, SectionIndex};
-use object::{Endianness, Object};
+use object::{elf, Endianness};
+
+use crate::elf_headers::ElfHeaders;
 
 /// Up to this a file's symbols and their names are blazesym's.
 const SMALL_BYTES: u64 = 1 << 20;
 /// Of a table only so much is looked through.
 const MAX_TABLE_BYTES: u64 = 128 << 20;
-const MAX_SEGMENTS: usize = 64;
 /// Files whose verdict, and names that were found, are kept.
 const MAX_FILES: usize = 512;
 const MAX_NAMES: usize = 8192;
@@ -35,8 +33,6 @@ const MAX_NAME_BYTES: usize = 8 << 10;
 const MAX_NAME_CHARS: usize = 500;
 const PIECE_BYTES: usize = 64 << 10;
 const ENTRY_BYTES: usize = size_of::<elf::Sym64<Endianness>>();
-
-type Elf<'f> = object::read::elf::ElfFile64<'f, Endianness, &'f ReadCache<File>>;
 
 /// The very bytes of a file: another one at its path, or with its inode, is another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,7 +91,11 @@ impl LargeTables {
             return *known;
         }
         let large = tables(file).is_some_and(|(tables, _)| {
-            tables.iter().map(|table| table.bytes + table.names_bytes).sum::<u64>() > SMALL_BYTES
+            tables
+                .iter()
+                .map(|table| table.bytes.saturating_add(table.names_bytes))
+                .fold(0, u64::saturating_add)
+                > SMALL_BYTES
         });
         self.verdicts.put(stamp, large);
         large
@@ -243,25 +243,23 @@ fn address_of(segments: &[Segment], offset: u64) -> Option<u64> {
 
 /// The tables of a file in the order to ask them, and where its code is loaded.
 fn tables(file: &File) -> Option<(Vec<Table>, Vec<Segment>)> {
-    let cache = ReadCache::new(file.try_clone().ok()?);
-    let elf = Elf::parse(&cache).ok()?;
-    let endian = elf.endian();
-    let table = |name: &str, sparse| {
-        let section = elf.section_by_name(name)?;
-        let (start, bytes) = section.file_range()?;
-        let link = SectionIndex(section.elf_section_header().sh_link(endian) as usize);
-        let (names_start, names_bytes) = elf.section_by_index(link).ok()?.file_range()?;
-        let bytes = bytes.min(MAX_TABLE_BYTES) / ENTRY_BYTES as u64 * ENTRY_BYTES as u64;
-        start.checked_add(bytes)?;
-        Some(Table { start, bytes, names_start, names_bytes, sparse })
+    let elf = ElfHeaders::read(file).filter(|elf| elf.is_64_bit)?;
+    let table = |name, sparse| {
+        let section = elf.section(name).filter(|section| section.bytes > 0)?;
+        let names = elf.sections.get(section.link)?;
+        let bytes = section.bytes.min(MAX_TABLE_BYTES) / ENTRY_BYTES as u64 * ENTRY_BYTES as u64;
+        section.offset.checked_add(bytes)?;
+        Some(Table {
+            start: section.offset,
+            bytes,
+            names_start: names.offset,
+            names_bytes: names.bytes,
+            sparse,
+        })
     };
     let tables = [table(".symtab", false), table(".dynsym", true)].into_iter().flatten().collect();
-    let code = elf.elf_program_headers().iter().take(MAX_SEGMENTS);
-    let code = code
-        .filter(|header| header.p_type(endian) == elf::PT_LOAD)
-        .map(|header| (header.p_offset(endian), header.p_vaddr(endian), header.p_filesz(endian)))
-        .collect();
-    Some((tables, code))
+    let code = elf.segments.iter().filter(|part| part.kind == elf::PT_LOAD);
+    Some((tables, code.map(|part| (part.offset, part.address, part.bytes)).collect()))
 }
 
 #[cfg(test)]

@@ -11,17 +11,13 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use framehop::{ExplicitModuleSectionInfo, MayAllocateDuringUnwind, Module, Unwinder};
-use object::elf::{PF_X, PT_GNU_EH_FRAME};
-use object::read::elf::ProgramHeader;
-use object::read::ReadCache;
-use object::{elf, Object, ObjectSection};
+use object::elf::{PF_X, PT_GNU_EH_FRAME, PT_LOAD};
 
+use crate::elf_headers::{self, ElfHeaders};
 use crate::profiler::go_table::{GoTable, InFile};
 
 /// Larger tables are not read: their programs are unwound by frame pointers.
 const MAX_TABLE_BYTES: u64 = 8 << 20;
-/// A header that claims more segments than this is damaged.
-const MAX_SEGMENTS: usize = 64;
 /// Return addresses of one file that are remembered.
 const MAX_KNOWN_ADDRESSES: usize = 4096;
 
@@ -32,8 +28,6 @@ const SIGNAL_TRAMPOLINE: [u8; 9] = [0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05]
 #[cfg(target_arch = "aarch64")]
 const SIGNAL_TRAMPOLINE: [u8; 8] = [0x68, 0x11, 0x80, 0xd2, 0x01, 0, 0, 0xd4];
 
-type Reader<'f> = &'f ReadCache<File>;
-type Elf<'f> = object::read::elf::ElfFile64<'f, object::Endianness, Reader<'f>>;
 pub type FileUnwinder = framehop::UnwinderNative<Vec<u8>, MayAllocateDuringUnwind>;
 
 /// Executable part of a file and the address that the file gives it.
@@ -61,11 +55,9 @@ impl UnwindTable {
     /// Reads the tables of an ELF file; None when it is not one. A file
     /// without tables is unwound by frame pointers.
     pub fn read(file: File) -> Option<UnwindTable> {
-        let code = file.try_clone().ok()?;
-        let cache = ReadCache::new(file);
-        let elf = Elf::parse(&cache).ok()?;
-        let sections = sections(&elf, &code);
-        let mut info = sections.or_else(|| from_program_header(&elf, &code)).unwrap_or_default();
+        let elf = ElfHeaders::read(&file).filter(|elf| elf.is_64_bit)?;
+        let sections = sections(&elf, &file);
+        let mut info = sections.or_else(|| from_program_header(&elf, &file)).unwrap_or_default();
         // Code addresses of position-dependent programs do not start at 0.
         info.base_svma = 0;
         let index = info.eh_frame_hdr.as_deref().zip(info.eh_frame_hdr_svma.as_ref());
@@ -79,10 +71,10 @@ impl UnwindTable {
         unwinder.add_module(Module::new(String::new(), 0..u64::from(u32::MAX), 0, info));
         Some(UnwindTable {
             unwinder,
-            go: go_table(&elf, &code),
+            go: go_table(&elf, &file),
             segments: segments(&elf),
             bytes,
-            code,
+            code: file,
             trampolines: RefCell::default(),
         })
     }
@@ -120,29 +112,25 @@ impl UnwindTable {
     }
 }
 
-fn segments(elf: &Elf) -> Vec<Segment> {
-    let endian = elf.endian();
-    let headers = elf.elf_program_headers().iter().take(MAX_SEGMENTS);
-    headers
-        .filter(|header| header.p_type(endian) == elf::PT_LOAD)
-        .filter(|header| header.p_flags(endian).contains(PF_X))
-        .map(|header| Segment {
-            // Mappings start at whole pages, which may lie before the segment.
-            offset: header.p_offset(endian) & !0xfff,
-            address: header.p_vaddr(endian) & !0xfff,
-            bytes: header.p_filesz(endian).saturating_add(header.p_offset(endian) & 0xfff),
-        })
-        .collect()
+fn segments(elf: &ElfHeaders) -> Vec<Segment> {
+    let code = elf.segments.iter().filter(|part| part.kind == PT_LOAD && part.flags.contains(PF_X));
+    code.map(|part| Segment {
+        // Mappings start at whole pages, which may lie before the segment.
+        offset: part.offset & !0xfff,
+        address: part.address & !0xfff,
+        bytes: part.bytes.saturating_add(part.offset & 0xfff),
+    })
+    .collect()
 }
 
-fn sections(elf: &Elf, file: &File) -> Option<ExplicitModuleSectionInfo<Vec<u8>>> {
+fn sections(elf: &ElfHeaders, file: &File) -> Option<ExplicitModuleSectionInfo<Vec<u8>>> {
     let range = |name| {
-        let section = elf.section_by_name(name)?;
-        Some(section.address()..section.address().checked_add(section.size())?)
+        let section = elf.section(name)?;
+        Some(section.address..section.address.checked_add(section.bytes)?)
     };
     let data = |name| {
-        let (start, bytes) = elf.section_by_name(name)?.file_range()?;
-        (bytes > 0).then(|| read(file, start, bytes))?
+        let section = elf.section(name).filter(|section| section.bytes > 0)?;
+        section.read(file, MAX_TABLE_BYTES)
     };
     let eh_frame = data(".eh_frame");
     let debug_frame = if eh_frame.is_none() { data(".debug_frame") } else { None };
@@ -158,33 +146,32 @@ fn sections(elf: &Elf, file: &File) -> Option<ExplicitModuleSectionInfo<Vec<u8>>
     })
 }
 
-fn go_table(elf: &Elf, code: &File) -> Option<GoTable<InFile>> {
+fn go_table(elf: &ElfHeaders, code: &File) -> Option<GoTable<InFile>> {
     let names = [".gopclntab", ".data.rel.ro.gopclntab"];
-    let section = names.iter().find_map(|name| elf.section_by_name(name))?;
-    let (start, bytes) = section.file_range()?;
-    let text = elf.section_by_name(".text")?.address();
-    GoTable::open(InFile { file: code.try_clone().ok()?, start, bytes }, text)
+    let section = names.iter().find_map(|name| elf.section(name))?;
+    let text = elf.section(".text")?.address;
+    let file = code.try_clone().ok()?;
+    GoTable::open(InFile { file, start: section.offset, bytes: section.bytes }, text)
 }
 
 /// Without section headers: the table's index has a program header of its
 /// own, and its first pointer leads to the table.
-fn from_program_header(elf: &Elf, file: &File) -> Option<ExplicitModuleSectionInfo<Vec<u8>>> {
-    let endian = elf.endian();
-    let headers = elf.elf_program_headers();
-    let index = headers.iter().find(|header| header.p_type(endian) == PT_GNU_EH_FRAME)?;
-    let index_bytes = read(file, index.p_offset(endian), index.p_filesz(endian))?;
-    let index_range = address_range(index.p_vaddr(endian), index_bytes.len())?;
+fn from_program_header(
+    elf: &ElfHeaders,
+    file: &File,
+) -> Option<ExplicitModuleSectionInfo<Vec<u8>>> {
+    let read = |offset, bytes| elf_headers::read(file, offset, bytes, MAX_TABLE_BYTES);
+    let index = elf.segments.iter().find(|part| part.kind == PT_GNU_EH_FRAME)?;
+    let index_bytes = read(index.offset, index.bytes)?;
+    let index_range = address_range(index.address, index_bytes.len())?;
     let start = eh_frame_address(&index_bytes, index_range.start)?;
     // The table's end is not stated: it is within the segment that holds it.
-    let holder = headers.iter().find(|header| {
-        header.p_type(endian) == elf::PT_LOAD
-            && start
-                .checked_sub(header.p_vaddr(endian))
-                .is_some_and(|into| into < header.p_filesz(endian))
+    let holder = elf.segments.iter().find(|part| {
+        part.kind == PT_LOAD
+            && start.checked_sub(part.address).is_some_and(|into| into < part.bytes)
     })?;
-    let into = start - holder.p_vaddr(endian);
-    let length = (holder.p_filesz(endian) - into).min(MAX_TABLE_BYTES);
-    let table = read(file, holder.p_offset(endian).checked_add(into)?, length)?;
+    let into = start - holder.address;
+    let table = read(holder.offset.checked_add(into)?, (holder.bytes - into).min(MAX_TABLE_BYTES))?;
     Some(ExplicitModuleSectionInfo {
         eh_frame_svma: address_range(start, table.len()),
         eh_frame: Some(table),
@@ -192,15 +179,6 @@ fn from_program_header(elf: &Elf, file: &File) -> Option<ExplicitModuleSectionIn
         eh_frame_hdr: Some(index_bytes),
         ..Default::default()
     })
-}
-
-/// Past `elf`, which would keep a second copy.
-fn read(file: &File, offset: u64, bytes: u64) -> Option<Vec<u8>> {
-    let there = file.metadata().ok()?.len();
-    (bytes <= MAX_TABLE_BYTES && offset.checked_add(bytes)? <= there).then_some(())?;
-    let mut table = vec![0; bytes as usize];
-    file.read_exact_at(&mut table, offset).ok()?;
-    Some(table)
 }
 
 fn address_range(start: u64, bytes: usize) -> Option<Range<u64>> {

@@ -32,7 +32,7 @@ const MAX_FRAMES: usize = 512;
 /// Processes whose layout is remembered.
 const MAX_LAYOUTS: usize = 256;
 /// Memory for tables: beyond it the least used file goes.
-const MAX_TABLES_BYTES: usize = 12 << 20;
+const MAX_TABLES_BYTES: usize = 10 << 20;
 /// Files, with or without a table: each is kept open.
 const MAX_TABLES: usize = 512;
 /// A layout is read again after this time: an exec changes all of it.
