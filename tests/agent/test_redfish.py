@@ -32,6 +32,7 @@ POWER_LOG = (
 HEAD = 'host = "gateway-1"\ntenant = "acme"\ninterval_seconds = 0.5\n'
 LOGIN = "Basic " + base64.b64encode(b"monitor:right").decode()
 CHASSIS = "/redfish/v1/Chassis/1U"
+SESSIONS = "/redfish/v1/SessionService/Sessions"
 
 Answer = Callable[[str], tuple[int, bytes]]
 
@@ -57,8 +58,18 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.contextmanager
-def server(answer: Answer, login: str | None = None, tls: Path | None = None) -> Iterator[str]:
+def server(
+    answer: Answer,
+    login: str | None = None,
+    tls: Path | None = None,
+    handler: type[http.server.BaseHTTPRequestHandler] | None = None,
+) -> Iterator[str]:
     class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(405)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
         def do_GET(self) -> None:
             status, body = answer(self.path)
             if login is not None and self.headers.get("Authorization") != login:
@@ -74,7 +85,7 @@ def server(answer: Answer, login: str | None = None, tls: Path | None = None) ->
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler or Handler) as running:
         running.daemon_threads = True
         if tls is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -83,6 +94,57 @@ def server(answer: Answer, login: str | None = None, tls: Path | None = None) ->
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f"{'https' if tls else 'http'}://127.0.0.1:{running.server_port}"
         running.shutdown()
+
+
+class SessionService:
+    """A BMC that takes a session's token only (DSP0266): log-ins, requests by token and log-outs are counted."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer, self.log_ins, self.log_outs, self.by_password = answer, 0, 0, 0
+        self.tokens: set[str] = set()
+
+    def handler(self) -> type[http.server.BaseHTTPRequestHandler]:
+        service = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def reply(self, status: int, body: bytes = b"", **headers: str) -> None:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name.replace("_", "-"), value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_POST(self) -> None:
+                given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.path != SESSIONS or given != {"UserName": "monitor", "Password": "right"}:
+                    return self.reply(401)
+                service.log_ins += 1
+                token = f"t0ken-{service.log_ins}"
+                service.tokens.add(token)
+                location = f"https://bmc{SESSIONS}/{service.log_ins}"
+                return self.reply(201, b"{}", X_Auth_Token=token, Location=location)
+
+            def do_GET(self) -> None:
+                service.by_password += "Authorization" in self.headers
+                if self.headers.get("X-Auth-Token") not in service.tokens:
+                    return self.reply(401)
+                return self.reply(*service.answer(self.path))
+
+            def do_DELETE(self) -> None:
+                token = self.headers.get("X-Auth-Token", "")
+                if token not in service.tokens or self.path != f"{SESSIONS}/{token.removeprefix('t0ken-')}":
+                    return self.reply(401)
+                service.tokens.remove(token)
+                service.log_outs += 1
+                return self.reply(204)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        return Handler
 
 
 def mockup(changed: dict[str, Any] | None = None) -> Answer:
@@ -196,6 +258,34 @@ def test_a_wrong_password_is_told_and_never_shown(tmp_path: Path, authorities: P
         assert "wr0ng-s3cret" not in (tmp_path / "rows").read_text() + running.log.replace(
             str(tmp_path / "secret-wr0ng-s3cret"), ""
         )
+
+
+def test_a_session_is_opened_once_renewed_when_it_ended_and_closed_at_the_end(
+    tmp_path: Path, authorities: Path
+) -> None:
+    service = SessionService(mockup())
+    with (
+        server(service.answer, None, authorities, service.handler()) as url,
+        gateway(tmp_path, bmc(tmp_path, url, more=with_ca(authorities))) as running,
+    ):
+        assert running.row(meter="redfish")["power_watts"] == 374
+        assert (service.log_ins, service.by_password) == (1, 0)
+        service.tokens.clear()
+        eventually(lambda: service.log_ins == 2, "a new session after the BMC forgot the first")
+        assert all(row["power_watts"] == 374 for row in running.rows() if row["meter"] == "redfish")
+        assert running.stop() == 0
+        assert (service.log_ins, service.log_outs, service.tokens) == (2, 1, set())
+        assert "t0ken" not in running.log
+
+
+def test_a_wrong_password_is_told_where_sessions_are_made(tmp_path: Path, authorities: Path) -> None:
+    service = SessionService(mockup())
+    with (
+        server(service.answer, None, authorities, service.handler()) as url,
+        gateway(tmp_path, bmc(tmp_path, url, "wr0ng", with_ca(authorities))) as running,
+    ):
+        assert "401; check user and password" in running.row(meter="redfish")["reason"]
+        assert service.by_password == 0
 
 
 def test_a_certificate_of_another_authority_is_refused(tmp_path: Path, authorities: Path) -> None:

@@ -66,4 +66,9 @@ pub trait Device: Send {
     /// depend on. Counters are forgotten: the next difference would span two
     /// intervals.
     fn silent(&mut self, interval: f64, reason: &str) -> Vec<Reading>;
+
+    /// What is left to do with the other side when the gateway stops; blocks.
+    fn farewell(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        None
+    }
 }

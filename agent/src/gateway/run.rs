@@ -20,6 +20,7 @@ const ASKED_AT_ONCE: usize = 32;
 /// Batches that may wait for the publisher; then the devices wait.
 const QUEUE_BATCHES: usize = 1024;
 const STOP_WITHIN: Duration = Duration::from_millis(1800);
+const FAREWELLS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Asks all devices until SIGTERM, SIGINT or the end of the parent process.
 pub async fn run(config: Config, devices: Devices) -> Result<(), ConfigError> {
@@ -29,6 +30,7 @@ pub async fn run(config: Config, devices: Devices) -> Result<(), ConfigError> {
     let slots = Arc::new(Semaphore::new(ASKED_AT_ONCE));
     let outbox = Batches { tenant: config.tenant.into(), host: config.host.into(), sender };
     let mut tasks = JoinSet::new();
+    let farewells: Vec<_> = devices.iter().filter_map(|(device, _)| device.farewell()).collect();
     for (device, plan) in devices {
         tasks.spawn(schedule::watch(device, plan, slots.clone(), outbox.clone()));
     }
@@ -43,8 +45,19 @@ pub async fn run(config: Config, devices: Devices) -> Result<(), ConfigError> {
         }
     }
     tasks.shutdown().await;
+    take_leave(farewells).await;
     publishing.stop(STOP_WITHIN).await;
     Ok(())
+}
+
+/// All at once; whoever doesn't answer is left.
+async fn take_leave(farewells: Vec<Box<dyn FnOnce() + Send>>) {
+    let mut leaving = JoinSet::new();
+    for farewell in farewells {
+        leaving.spawn_blocking(farewell);
+    }
+    let all = async { while leaving.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(FAREWELLS_WITHIN, all).await;
 }
 
 /// Rows to batches, one per host.

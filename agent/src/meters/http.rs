@@ -1,4 +1,4 @@
-//! A bounded HTTP GET for meters: what flows in is a path, out comes a body.
+//! Bounded HTTP for meters: what flows in is a path, out comes a body.
 //!
 //! `ureq` blocks, so `Client::blocking` runs it on tokio's thread pool: the
 //! runtime's own thread is never held up. How the other side is trusted and
@@ -19,6 +19,9 @@ use crate::https;
 /// Of one document. Redfish's largest are some 100 KiB, node_exporter's 1 MiB.
 const MAX_BODY_BYTES: u64 = 8 << 20;
 const MAX_CA_BYTES: u64 = 1 << 20;
+/// Of Redfish.
+const TOKEN_HEADER: &str = "X-Auth-Token";
+const MAX_HEADER_CHARS: usize = 4096;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where, and as whom.
@@ -28,6 +31,20 @@ pub struct Endpoint<'a> {
     pub password: Option<Secret>,
     pub ca_file: Option<&'a Path>,
     pub insecure: bool,
+}
+
+/// What a server says to somebody with a token.
+pub enum Answer {
+    Found(Vec<u8>),
+    None,
+    /// The token is not, or no longer, good.
+    Refused,
+}
+
+/// What a server made at a POST.
+pub struct Made {
+    pub token: String,
+    pub location: Option<String>,
 }
 
 /// One host's client; cheap to clone.
@@ -86,6 +103,53 @@ impl Client {
         done.unwrap_or_else(|_| Err(PollError("the request ended in an error of ours".into())))
     }
 
+    pub fn login(&self) -> Option<&(Arc<str>, Secret)> {
+        self.login.as_ref()
+    }
+
+    /// As `get`, with a token in place of user and password.
+    pub fn get_with_token(&self, path: &str, token: &str) -> Result<Answer, PollError> {
+        let url = format!("{}{path}", self.base);
+        let failed = |error: ureq::Error| PollError(format!("{url}: {}", hint(&error)));
+        let request = self.agent.get(&url).header(TOKEN_HEADER, token);
+        let response = request.call().map_err(failed)?;
+        if matches!(response.status().as_u16(), 401 | 403) {
+            return Ok(Answer::Refused);
+        }
+        Ok(body(&url, response)?.map_or(Answer::None, Answer::Found))
+    }
+
+    /// Posts JSON and returns the token that comes back; None where the server
+    /// takes no such POST.
+    pub fn post(&self, path: &str, json: &str) -> Result<Option<Made>, PollError> {
+        let url = format!("{}{path}", self.base);
+        let failed = |error: ureq::Error| PollError(format!("{url}: {}", hint(&error)));
+        let request = self.agent.post(&url).header("Content-Type", "application/json");
+        let response = request.send(json).map_err(failed)?;
+        let header = |name: &str| {
+            let value = response.headers().get(name)?.to_str().ok()?;
+            (value.len() <= MAX_HEADER_CHARS).then(|| value.to_owned())
+        };
+        match response.status().as_u16() {
+            200 | 201 => match header(TOKEN_HEADER) {
+                Some(token) => Ok(Some(Made { token, location: header("Location") })),
+                None => Ok(None),
+            },
+            404 | 405 | 501 => Ok(None),
+            status => Err(refused(&url, status)),
+        }
+    }
+
+    pub fn delete(&self, path: &str, token: &str) -> Result<(), PollError> {
+        let url = format!("{}{path}", self.base);
+        let failed = |error: ureq::Error| PollError(format!("{url}: {}", hint(&error)));
+        let response = self.agent.delete(&url).header(TOKEN_HEADER, token).call();
+        match response.map_err(failed)?.status().as_u16() {
+            200..=299 => Ok(()),
+            status => Err(refused(&url, status)),
+        }
+    }
+
     /// The body below the base address; None where the server has none (404).
     pub fn get(&self, path: &str) -> Result<Option<Vec<u8>>, PollError> {
         let url = format!("{}{path}", self.base);
@@ -97,19 +161,32 @@ impl Client {
             let pair = base64::engine::general_purpose::STANDARD.encode(pair);
             request = request.header("Authorization", format!("Basic {pair}"));
         }
-        let mut response = request.call().map_err(failed)?;
-        let next = match response.status().as_u16() {
-            200 => {
-                let body = response.body_mut().with_config().limit(MAX_BODY_BYTES);
-                return body.read_to_vec().map(Some).map_err(failed);
-            }
-            404 => return Ok(None),
-            401 | 403 => "check user and password",
-            300..=399 => "redirects are not followed; give the address it points to",
-            _ => "look at the server's log",
-        };
-        Err(PollError(format!("{url}: HTTP status {}; {next}", response.status().as_u16())))
+        body(&url, request.call().map_err(failed)?)
     }
+}
+
+fn body(
+    url: &str,
+    mut response: ureq::http::Response<ureq::Body>,
+) -> Result<Option<Vec<u8>>, PollError> {
+    match response.status().as_u16() {
+        200 => {
+            let body = response.body_mut().with_config().limit(MAX_BODY_BYTES);
+            let failed = |error: ureq::Error| PollError(format!("{url}: {}", hint(&error)));
+            body.read_to_vec().map(Some).map_err(failed)
+        }
+        404 => Ok(None),
+        status => Err(refused(url, status)),
+    }
+}
+
+fn refused(url: &str, status: u16) -> PollError {
+    let next = match status {
+        401 | 403 => "check user and password",
+        300..=399 => "redirects are not followed; give the address it points to",
+        _ => "look at the server's log",
+    };
+    PollError(format!("{url}: HTTP status {status}; {next}"))
 }
 
 fn hint(error: &ureq::Error) -> String {

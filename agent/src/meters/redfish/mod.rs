@@ -9,6 +9,7 @@
 
 pub(crate) mod decode;
 pub(crate) mod energy;
+mod session;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use crate::gateway::{Device, Poll, PollError, Reading};
 use crate::wire::MeterRow;
 use decode::Observation;
 use energy::Energy;
+use session::LoggedIn;
 
 const METER: &str = "redfish";
 const ROOT: &str = "/redfish/v1/Chassis";
@@ -33,7 +35,7 @@ pub struct Redfish {
     name: String,
     host: Arc<str>,
     chassis: Option<String>,
-    client: Client,
+    bmc: LoggedIn,
     energy: Energy,
 }
 
@@ -43,7 +45,7 @@ impl Redfish {
             name: options.name.clone(),
             host: options.host.as_str().into(),
             chassis: options.chassis.clone(),
-            client,
+            bmc: LoggedIn::new(client),
             energy: Energy::default(),
         }
     }
@@ -75,7 +77,8 @@ impl Device for Redfish {
     fn poll(&mut self, interval: Option<f64>) -> Poll<'_> {
         Box::pin(async move {
             let wanted = self.chassis.clone();
-            let seen = self.client.blocking(move |client| observe(client, wanted.as_deref()));
+            let bmc = self.bmc.clone();
+            let seen = self.bmc.client().blocking(move |_| observe(&bmc, wanted.as_deref()));
             let seen = seen.await?;
             let (energy, power, reason) = self.energy.interval(&seen, interval);
             let Some(interval) = interval else { return Ok(Vec::new()) };
@@ -89,6 +92,11 @@ impl Device for Redfish {
         })
     }
 
+    fn farewell(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        let bmc = self.bmc.clone();
+        Some(Box::new(move || bmc.log_out()))
+    }
+
     fn silent(&mut self, interval: f64, reason: &str) -> Vec<Reading> {
         self.energy.forget();
         self.reading(MeterRow { reason: Some(reason.into()), ..self.row(interval) })
@@ -96,8 +104,8 @@ impl Device for Redfish {
 }
 
 /// The one chassis that reports power, with what it says.
-fn observe(client: &Client, wanted: Option<&str>) -> Result<Observation, PollError> {
-    let all = document(client, ROOT)?
+fn observe(bmc: &LoggedIn, wanted: Option<&str>) -> Result<Observation, PollError> {
+    let all = document(bmc, ROOT)?
         .ok_or_else(|| PollError(format!("{ROOT}: not there; is this a Redfish service?")))?;
     let mut found: Vec<(String, Observation)> = Vec::new();
     let mut silent = Vec::new();
@@ -106,8 +114,8 @@ fn observe(client: &Client, wanted: Option<&str>) -> Result<Observation, PollErr
         if wanted.is_some_and(|wanted| wanted != id) {
             continue;
         }
-        let Some(chassis) = document(client, &path)? else { continue };
-        let seen = of_chassis(client, &chassis)?;
+        let Some(chassis) = document(bmc, &path)? else { continue };
+        let seen = of_chassis(bmc, &chassis)?;
         if seen.is_known() {
             found.push((id, seen));
         } else {
@@ -128,9 +136,9 @@ fn observe(client: &Client, wanted: Option<&str>) -> Result<Observation, PollErr
     }
 }
 
-fn of_chassis(client: &Client, chassis: &Value) -> Result<Observation, PollError> {
+fn of_chassis(bmc: &LoggedIn, chassis: &Value) -> Result<Observation, PollError> {
     let follow = |document_: &Value, name: &str| match decode::link(document_, name) {
-        Some(path) => document(client, &path),
+        Some(path) => document(bmc, &path),
         None => Ok(None),
     };
     let mut best = Observation::default();
@@ -145,7 +153,7 @@ fn of_chassis(client: &Client, chassis: &Value) -> Result<Observation, PollError
         {
             let mut all = Vec::new();
             for path in decode::members(&supplies, MAX_SUPPLIES) {
-                let Some(supply) = document(client, &path)? else { continue };
+                let Some(supply) = document(bmc, &path)? else { continue };
                 if decode::is_absent(&supply) {
                     continue;
                 }
@@ -166,8 +174,8 @@ fn of_chassis(client: &Client, chassis: &Value) -> Result<Observation, PollError
     Ok(best)
 }
 
-fn document(client: &Client, path: &str) -> Result<Option<Value>, PollError> {
-    let Some(body) = client.get(path)? else { return Ok(None) };
+fn document(bmc: &LoggedIn, path: &str) -> Result<Option<Value>, PollError> {
+    let Some(body) = bmc.get(path)? else { return Ok(None) };
     let wrong = |error| PollError(format!("{path}: not JSON: {error}"));
     serde_json::from_slice(&body).map(Some).map_err(wrong)
 }
