@@ -202,7 +202,8 @@ fn record(place: &Place, batch: &Batch) -> Record {
         ("Eo-Subject", batch.subject.clone().into_bytes()),
         ("Eo-Batch-Id", batch.id.to_string().into_bytes()),
     ];
-    let millis = i64::try_from(clock::unix_nanos() / 1_000_000).unwrap_or_default();
+    // -1 is no time; others before 1970 a broker refuses.
+    let millis = clock::unix_millis().max(-1);
     Record {
         key: Some(place.key.clone().into_bytes()),
         value: Some(batch.payload.to_vec()),

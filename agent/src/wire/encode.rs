@@ -35,7 +35,7 @@ pub struct Envelope {
 impl Envelope {
     /// For rows whose interval ends at this moment.
     pub fn now(tenant: Arc<str>, host: Arc<str>) -> Envelope {
-        Envelope { tenant, host, timestamp_ms: clock::since_epoch().as_millis() as i64 }
+        Envelope { tenant, host, timestamp_ms: clock::unix_millis() }
     }
 }
 
