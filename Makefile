@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 AGENT := agent/target/release/eo-agent
 CARGO_FLAGS ?= --locked
 
-.PHONY: help up demo test test-slow lint fuzz agent-deb agent-image bench lock clean prerequisites
+.PHONY: help up demo test test-slow lint fuzz sanitize agent-deb agent-image bench lock clean prerequisites
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ lint: $(VENV)/.installed-dev ## Linters and types, warnings are errors
 
 fuzz: | prerequisites ## Damaged input for every parser of the agent: make fuzz SECONDS=60 (per target)
 	@agent/fuzz/run $(or $(SECONDS),60)
+
+sanitize: | prerequisites ## The agent's tests under AddressSanitizer
+	@agent/sanitize
 
 agent-deb: $(AGENT) ## Debian package of the agent in dist/
 	@deploy/agent/build-deb.sh
