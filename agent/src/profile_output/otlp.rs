@@ -1,4 +1,4 @@
-//! OTLP profiles (`v1development`, still moving; opentelemetry-proto 1.9 as
+//! OTLP profiles (`v1development`, still moving; opentelemetry-proto 1.10 as
 //! the crate has it), for the OpenTelemetry Collector and what stands behind it.
 
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
@@ -18,26 +18,35 @@ struct Tables {
     locations: Table<LocationKey>,
     functions: Table<otlp::Function>,
     stacks: Table<otlp::Stack>,
-    attributes: Table<(i32, String)>,
+    attributes: Table<(i32, Value)>,
 }
 
 type LocationKey = (i32, u64, i32);
+
+/// Of an attribute.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Value {
+    Text(String),
+    Integer(i64),
+}
 
 impl Tables {
     fn text(&mut self, text: &str) -> i32 {
         self.strings.place(text.to_owned()) as i32
     }
 
-    fn attribute(&mut self, key: &str, value: &str) -> i32 {
+    fn attribute(&mut self, key: &str, value: Value) -> i32 {
         let key = self.text(key);
-        self.attributes.place((key, value.to_owned())) as i32
+        self.attributes.place((key, value)) as i32
     }
 
     fn location(&mut self, text: &str) -> i32 {
         let frame = frame::parse(text);
         let mapping = frame.module.map_or(0, |module| {
             let filename_strindex = self.text(module);
-            let id = frame.build_id.map(|id| self.attribute("process.executable.build_id.gnu", id));
+            let id = frame.build_id.map(|id| {
+                self.attribute("process.executable.build_id.gnu", Value::Text(id.to_owned()))
+            });
             let attribute_indices = id.into_iter().collect();
             let mapping =
                 otlp::Mapping { filename_strindex, attribute_indices, ..Default::default() };
@@ -62,7 +71,7 @@ fn request(profile: &Profile) -> ExportProfilesServiceRequest {
         locations: Table::starting_with((0, 0, 0)),
         functions: Table::starting_with(otlp::Function::default()),
         stacks: Table::starting_with(otlp::Stack::default()),
-        attributes: Table::starting_with((0, String::new())),
+        attributes: Table::starting_with((0, Value::Text(String::new()))),
     };
     let samples = profile.stacks.iter().map(|stack| sample(&mut tables, stack)).collect();
     let mut kind = |name, unit| otlp::ValueType {
@@ -103,12 +112,13 @@ fn sample(tables: &mut Tables, stack: &super::Stack) -> otlp::Sample {
     // Leaf first.
     let location_indices = stack.frames.iter().rev().map(|frame| tables.location(frame)).collect();
     let stack_index = tables.stacks.place(otlp::Stack { location_indices }) as i32;
+    let text = |text: &str| Value::Text(text.to_owned());
     let mut attribute_indices = vec![
-        tables.attribute("process.pid", &stack.pid.to_string()),
-        tables.attribute("process.executable.name", &stack.command),
+        tables.attribute("process.pid", Value::Integer(stack.pid.into())),
+        tables.attribute("process.executable.name", text(&stack.command)),
     ];
     attribute_indices
-        .extend(stack.workload.as_ref().map(|key| tables.attribute("eo.workload", key)));
+        .extend(stack.workload.as_ref().map(|key| tables.attribute("eo.workload", text(key))));
     otlp::Sample {
         stack_index,
         attribute_indices,
@@ -127,9 +137,12 @@ fn dictionary(tables: Tables) -> otlp::ProfilesDictionary {
             .collect(),
         ..Default::default()
     };
-    let attribute = |(key_strindex, value): (i32, String)| otlp::KeyValueAndUnit {
+    let attribute = |(key_strindex, value): (i32, Value)| otlp::KeyValueAndUnit {
         key_strindex,
-        value: (key_strindex > 0).then(|| string_value(value)),
+        value: (key_strindex > 0).then(|| match value {
+            Value::Text(text) => string_value(text),
+            Value::Integer(number) => AnyValue { value: Some(any_value::Value::IntValue(number)) },
+        }),
         unit_strindex: 0,
     };
     otlp::ProfilesDictionary {
