@@ -24,7 +24,7 @@ use crate::node::{self, Abilities, Node};
 use crate::own_metrics::{Cause, OwnMetrics};
 use crate::procfs::{node::boot_time, Proc};
 use crate::profile_output::{Profile, Stack};
-use crate::profiler::selection::Selection;
+use crate::profiler::selection::{Selection, Whose};
 use crate::profiler::{self, ProcessId, Profiler, Window};
 use crate::publish::Publishing;
 use crate::scan::{Moment, Scanner, Units};
@@ -266,9 +266,16 @@ impl Agent {
 
     /// The window with the stacks that may leave the node.
     fn selected(&self, window: Window) -> Window {
-        let workload =
-            |id: ProcessId| Some(self.scanner.find(id.pid, id.start_ticks)?.workload.key.clone());
-        self.selection.apply(window, workload)
+        let owner = |id: ProcessId| {
+            let process = self.scanner.find(id.pid, id.start_ticks)?;
+            let placement = process.placement.as_deref();
+            Some(Whose {
+                workload: &process.workload.key,
+                namespace: placement.and_then(|placement| placement.namespace.as_deref()),
+                labels: placement.map_or(&[], |placement| &placement.labels),
+            })
+        };
+        self.selection.apply(window, owner)
     }
 
     /// The window in the form that other tools' formats are made from.

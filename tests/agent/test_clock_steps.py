@@ -1,5 +1,5 @@
-"""The node's clock is set while the agent runs (libfaketime fakes the wall clock of the process alone): what was measured
-stays right, stamps follow the clock, and nothing is lost."""
+"""The node's clock is set while the agent runs (libfaketime fakes the wall clock of that process alone): what was
+measured stays right, stamps follow the clock, and nothing is lost."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The OpenTelemetry Collector of the official parts (tests/agent/collector, built here from Go modules) takes the agent's
-energy and profiles, and sees what was sent."""
+"""The OpenTelemetry Collector, of the official parts (tests/agent/collector, built here from Go modules), takes the
+agent's energy and profiles and sees what was sent."""
 
 from __future__ import annotations
 

@@ -101,10 +101,10 @@ pub struct Options {
     /// pointer; 0 (off) to 61440 [default: 16384]
     #[arg(long)]
     pub profile_stack_bytes: Option<u32>,
-    /// Workloads whose stacks may leave the node, e.g. `declared/shop-*`; repeatable [default: all]
+    /// Whose stacks may leave the node: `declared/shop-*`, `namespace:shop`, `label:profile=on`; repeatable [default: all]
     #[arg(long)]
     pub profile_only: Option<Vec<String>>,
-    /// Workloads whose stacks may not; wins over the other; repeatable [default: none]
+    /// Whose stacks may not, likewise; wins over the other; repeatable [default: none]
     #[arg(long)]
     pub profile_except: Option<Vec<String>>,
     /// Whether JVMs are asked for the names of their compiled code (attach protocol) [default: true]

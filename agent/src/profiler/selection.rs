@@ -1,8 +1,9 @@
-//! Whose stacks may leave the node: a pure choice by workload.
+//! Whose stacks may leave the node: a pure choice by workload, namespace or label.
 //!
 //! Patterns are workload keys with `*` for any text (`declared/shop-*`,
-//! `systemd/nginx.service`). Without `only`, everything may; `except` wins.
-//! What is not chosen keeps its samples under one name, so that CPU totals
+//! `systemd/nginx.service`), `namespace:shop-*`, or `label:profile=on` for a
+//! label of the pod or container. Without `only`, everything may; `except` wins.
+//! Who is not known yet has no namespace and no labels. What is not chosen keeps its samples under one name, so that CPU totals
 //! stay right.
 
 use std::collections::HashMap;
@@ -14,39 +15,77 @@ use super::{ProcessId, Window};
 
 pub const NOT_PROFILED: &str = "[not profiled]";
 
-/// The patterns, ready for matching.
+/// What is known of the owner of a stack.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Whose<'a> {
+    pub workload: &'a str,
+    pub namespace: Option<&'a str>,
+    /// Each `key=value`.
+    pub labels: &'a [Arc<str>],
+}
+
+/// One pattern, ready for matching.
+#[derive(Debug, Clone)]
+enum Pattern {
+    Workload(WildMatch),
+    Namespace(WildMatch),
+    Label(WildMatch),
+}
+
+impl Pattern {
+    fn new(text: &str) -> Pattern {
+        if let Some(label) = text.strip_prefix("label:") {
+            return Pattern::Label(WildMatch::new(label));
+        }
+        match text.strip_prefix("namespace:") {
+            Some(namespace) => Pattern::Namespace(WildMatch::new(namespace)),
+            None => Pattern::Workload(WildMatch::new(text)),
+        }
+    }
+
+    fn matches(&self, whose: Whose<'_>) -> bool {
+        match self {
+            Pattern::Workload(pattern) => pattern.matches(whose.workload),
+            Pattern::Namespace(pattern) => {
+                whose.namespace.is_some_and(|name| pattern.matches(name))
+            }
+            Pattern::Label(pattern) => whose.labels.iter().any(|label| pattern.matches(label)),
+        }
+    }
+}
+
+/// All patterns.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    only: Vec<WildMatch>,
-    except: Vec<WildMatch>,
+    only: Vec<Pattern>,
+    except: Vec<Pattern>,
 }
 
 impl Selection {
     pub fn new(only: &[String], except: &[String]) -> Selection {
-        let ready =
-            |patterns: &[String]| patterns.iter().map(|text| WildMatch::new(text)).collect();
+        let ready = |patterns: &[String]| patterns.iter().map(|text| Pattern::new(text)).collect();
         Selection { only: ready(only), except: ready(except) }
     }
 
-    pub fn takes(&self, workload: &str) -> bool {
-        let any = |patterns: &[WildMatch]| patterns.iter().any(|one| one.matches(workload));
+    pub fn takes(&self, whose: Whose<'_>) -> bool {
+        let any = |patterns: &[Pattern]| patterns.iter().any(|one| one.matches(whose));
         (self.only.is_empty() || any(&self.only)) && !any(&self.except)
     }
 
-    /// Leaves the stacks of the chosen, and the counts of all. `workload` names
+    /// Leaves the stacks of the chosen, and the counts of all. `owner` tells
     /// that of a process; a process without one is nobody's and is not chosen
     /// where there is a choice.
-    pub fn apply(
+    pub fn apply<'a>(
         &self,
         window: Window,
-        workload: impl Fn(ProcessId) -> Option<Arc<str>>,
+        owner: impl Fn(ProcessId) -> Option<Whose<'a>>,
     ) -> Window {
         if self.only.is_empty() && self.except.is_empty() {
             return window;
         }
         let mut stacks: HashMap<(ProcessId, Vec<Arc<str>>), i64> = HashMap::new();
         for ((process, stack), count) in window.stacks {
-            let taken = workload(process).is_some_and(|key| self.takes(&key));
+            let taken = owner(process).is_some_and(|whose| self.takes(whose));
             let stack = if taken { stack } else { vec![NOT_PROFILED.into()] };
             *stacks.entry((process, stack)).or_default() += count;
         }
@@ -66,7 +105,8 @@ mod tests {
     #[test]
     fn except_wins_and_nothing_said_is_everything() {
         let all = selection(&[], &[]);
-        assert!(all.takes("declared/shop"));
+        let of = |workload| Whose { workload, ..Whose::default() };
+        assert!(all.takes(of("declared/shop")));
         let some = selection(&["declared/shop*", "systemd/nginx.service"], &["declared/shop-pay*"]);
         for (workload, taken) in [
             ("declared/shop", true),
@@ -75,9 +115,28 @@ mod tests {
             ("systemd/nginx.service", true),
             ("process/bash", false),
         ] {
-            assert_eq!(some.takes(workload), taken, "{workload}");
+            assert_eq!(some.takes(of(workload)), taken, "{workload}");
         }
-        assert!(!selection(&[], &["process/*"]).takes("process/bash"));
+        assert!(!selection(&[], &["process/*"]).takes(of("process/bash")));
+    }
+
+    #[test]
+    fn a_namespace_or_a_label_opts_in() {
+        let labels = ["app=web".into(), "profile=on".into()];
+        let pod = Whose { workload: "pod/shop.web", namespace: Some("shop"), labels: &labels };
+        let stranger = Whose { workload: "pod/shop.web", ..Whose::default() };
+        for (only, except, taken) in [
+            (&["label:profile=on"][..], &[][..], true),
+            (&["label:profile=*"], &["namespace:sh*"], false),
+            (&["label:profile=o"], &[], false),
+            (&["namespace:shop"], &[], true),
+            (&["namespace:shop"], &["label:app=web"], false),
+            (&["profile=on"], &[], false),
+        ] {
+            let selection = selection(only, except);
+            assert_eq!(selection.takes(pod), taken, "{only:?} except {except:?}");
+            assert!(!selection.takes(stranger), "nothing is known of it: {only:?}");
+        }
     }
 
     #[test]
@@ -89,8 +148,8 @@ mod tests {
         window.stacks.insert((id(2), vec!["open".into()]), 5);
         window.stacks.insert((id(3), vec!["ended".into()]), 7);
         let names = |process: ProcessId| match process.pid {
-            1 => Some("process/private".into()),
-            2 => Some("declared/open".into()),
+            1 => Some(Whose { workload: "process/private", ..Whose::default() }),
+            2 => Some(Whose { workload: "declared/open", ..Whose::default() }),
             _ => None,
         };
         let left = selection(&["declared/*"], &[]).apply(window, names);
