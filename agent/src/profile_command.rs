@@ -11,6 +11,7 @@ use crate::clock;
 use crate::config::ConfigError;
 use crate::procfs::Proc;
 use crate::profile_output::{folded, otlp, pprof, Profile, Stack};
+use crate::profiler::python::Effort;
 use crate::profiler::{ProcessId, Profiler, Sampling, Window};
 use crate::workload_key::declared;
 
@@ -33,6 +34,7 @@ pub fn run(options: &ProfileOptions) -> Result<bool, ConfigError> {
         hz: options.hz,
         stack_bytes: options.stack_bytes & !7,
         jvm_attach: !options.no_jvm_attach,
+        python: Effort::ForAPerson { only: options.pid },
         last_names_within: LAST_NAMES_WITHIN,
     };
     let started = clock::unix_nanos();

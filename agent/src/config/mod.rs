@@ -24,6 +24,7 @@ use serde::Deserialize;
 
 use crate::containers::refresh::Source;
 use crate::counters::Scope;
+use crate::profiler::python::Effort;
 use crate::profiler::selection::Selection;
 use crate::profiler::Sampling;
 
@@ -219,6 +220,7 @@ impl Config {
             hz: self.profile_hz,
             stack_bytes: self.profile_stack_bytes,
             jvm_attach: self.jvm_attach,
+            python: Effort::Bounded,
             last_names_within: LAST_NAMES_WITHIN,
         }
     }

@@ -10,7 +10,7 @@ pub(crate) mod jit;
 pub(crate) mod kallsyms;
 pub(crate) mod large_tables;
 mod perf;
-mod python;
+pub mod python;
 pub(crate) mod record;
 pub mod selection;
 mod stack;
@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use crate::procfs::{stat, Proc};
 use jit::JitNames;
 use perf::{Request, Sampler};
-use python::Pythons;
+use python::{Effort, Pythons};
 use symbols::{Place, Symbols};
 use unwind::{Chain, End, Unwinding};
 
@@ -60,6 +60,7 @@ pub struct Sampling {
     pub stack_bytes: u32,
     /// Whether JVMs may be asked for the names of their code.
     pub jvm_attach: bool,
+    pub python: Effort,
     /// How long the last window waits for names of compiled code.
     pub last_names_within: Duration,
 }
@@ -218,7 +219,7 @@ impl Worker {
         Worker {
             sampler,
             symbols: Symbols::new(proc.clone()),
-            pythons: Pythons::new(proc.clone()),
+            pythons: Pythons::new(proc.clone(), sampling.python),
             unwinding: Unwinding::new(proc.clone()),
             jit: JitNames::new(proc.clone(), sampling.jvm_attach),
             last_names_within: sampling.last_names_within,
@@ -401,6 +402,7 @@ mod tests {
                 hz: 0,
                 stack_bytes: 0,
                 jvm_attach: false,
+                python: Effort::Bounded,
                 last_names_within: Duration::ZERO
             }
         )
@@ -417,6 +419,7 @@ mod tests {
                 hz: 99,
                 stack_bytes: 16 << 10,
                 jvm_attach: false,
+                python: Effort::Bounded,
                 last_names_within: Duration::ZERO,
             },
         ) {

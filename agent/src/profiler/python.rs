@@ -31,26 +31,48 @@ const WATCH_FOR: Duration = Duration::from_secs(5);
 const HOLD_FOR: Duration = Duration::from_secs(2);
 /// Threads that don't hold the interpreter are looked for this often.
 const ALL_THREADS_EVERY: Duration = Duration::from_millis(500);
-/// Share of one core that reading Python processes may take.
-const BUDGET_SHARE: f64 = 0.0015;
-/// What may be saved up: attaching to one process costs tens of milliseconds.
-const BUDGET_SAVINGS: f64 = 0.03;
+/// Share of one core that reading Python processes may take, and what may be saved up.
+const READING: Allowance = Allowance { share: 0.0015, savings_seconds: 0.03 };
+/// The same for attaching: the symbols of an interpreter are read once a process, which takes 10 to
+/// 100 ms. A burst at the start, then one process in some minutes.
+const ATTACHING: Allowance = Allowance { share: 0.0005, savings_seconds: 0.5 };
+/// A person who waits for a profile of some seconds.
+const UNLIMITED: Allowance = Allowance { share: f64::INFINITY, savings_seconds: f64::MAX };
+
+/// What reading Python programs may cost, and of which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// Beside everything else on a node, for ever.
+    Bounded,
+    /// For a person, of one process or of all.
+    ForAPerson { only: Option<i32> },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Allowance {
+    share: f64,
+    savings_seconds: f64,
+}
 
 /// Keeps the cost of reading bounded, however many processes there are. A
 /// snapshot then stands for more samples than one; the shares stay right.
 struct Budget {
+    allowance: Allowance,
     credit_seconds: f64,
     updated: Instant,
 }
 
 impl Budget {
-    fn new(now: Instant) -> Budget {
-        Budget { credit_seconds: BUDGET_SAVINGS, updated: now }
+    fn new(allowance: Allowance, now: Instant) -> Budget {
+        Budget { allowance, credit_seconds: allowance.savings_seconds, updated: now }
     }
 
     fn allows(&mut self, now: Instant) -> bool {
-        let earned = now.duration_since(self.updated).as_secs_f64() * BUDGET_SHARE;
-        self.credit_seconds = (self.credit_seconds + earned).min(BUDGET_SAVINGS);
+        if self.allowance.share.is_infinite() {
+            return true;
+        }
+        let earned = now.duration_since(self.updated).as_secs_f64() * self.allowance.share;
+        self.credit_seconds = (self.credit_seconds + earned).min(self.allowance.savings_seconds);
         self.updated = now;
         self.credit_seconds > 0.0
     }
@@ -67,7 +89,9 @@ pub struct Pythons {
     stacks: LruCache<i32, Stacks>,
     verdicts: LruCache<i32, Verdict>,
     last_used: Option<Instant>,
-    budget: Budget,
+    only: Option<i32>,
+    reading: Budget,
+    attaching: Budget,
 }
 
 #[derive(Clone, Copy)]
@@ -136,7 +160,12 @@ fn frames(trace: &StackTrace) -> Vec<Arc<str>> {
 }
 
 impl Pythons {
-    pub fn new(proc: Proc) -> Pythons {
+    pub fn new(proc: Proc, effort: Effort) -> Pythons {
+        let (only, reading, attaching) = match effort {
+            Effort::Bounded => (None, READING, ATTACHING),
+            Effort::ForAPerson { only } => (only, UNLIMITED, UNLIMITED),
+        };
+        let now = Instant::now();
         let size = |n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
         Pythons {
             proc,
@@ -144,7 +173,9 @@ impl Pythons {
             verdicts: LruCache::new(size(MAX_REMEMBERED)),
             stacks: LruCache::new(size(MAX_PROCESSES)),
             last_used: None,
-            budget: Budget::new(Instant::now()),
+            only,
+            reading: Budget::new(reading, now),
+            attaching: Budget::new(attaching, now),
         }
     }
 
@@ -155,14 +186,43 @@ impl Pythons {
 
     /// Looks at what a running thread does, if it is Python and the budget allows.
     pub fn look(&mut self, pid: i32, tid: i32) {
-        if !self.is_python(pid) {
+        if self.only.is_some_and(|only| only != pid) || !self.is_python(pid) {
+            return;
+        }
+        self.last_used = Some(Instant::now());
+        if self.attach(pid).is_none() {
             return;
         }
         let now = Instant::now();
-        self.last_used = Some(now);
-        if self.budget.allows(now) {
+        if self.reading.allows(now) {
             self.read(pid, tid, now);
-            self.budget.spend(now.elapsed());
+            self.reading.spend(now.elapsed());
+        }
+    }
+
+    /// Some where the process is watched, from now on or already.
+    fn attach(&mut self, pid: i32) -> Option<()> {
+        if self.watched.contains(&pid) {
+            return Some(());
+        }
+        let now = Instant::now();
+        if !self.attaching.allows(now) {
+            return None;
+        }
+        let attached = PythonSpy::new(pid, &config());
+        self.attaching.spend(now.elapsed());
+        match attached {
+            Ok(spy) => {
+                let status = self.proc.process_text(pid, "status").unwrap_or_default();
+                let foreign = status::namespace_pids(&status).len() > 1;
+                self.watched.put(pid, Watched { spy, foreign, all_looked_at: None });
+                Some(())
+            }
+            Err(error) => {
+                tracing::debug!(pid, %error, "python: can't read this process");
+                self.leave_alone(pid);
+                None
+            }
         }
     }
 
@@ -174,20 +234,6 @@ impl Pythons {
     /// The thread that holds the interpreter is cheap to find; all others take
     /// a look at every thread, for which there is a pace.
     fn read(&mut self, pid: i32, tid: i32, now: Instant) -> Option<()> {
-        if !self.watched.contains(&pid) {
-            match PythonSpy::new(pid, &config()) {
-                Ok(spy) => {
-                    let status = self.proc.process_text(pid, "status").unwrap_or_default();
-                    let foreign = status::namespace_pids(&status).len() > 1;
-                    drop(self.watched.put(pid, Watched { spy, foreign, all_looked_at: None }));
-                }
-                Err(error) => {
-                    tracing::debug!(pid, %error, "python: can't read this process");
-                    self.leave_alone(pid);
-                    return None;
-                }
-            }
-        }
         for all in [false, true] {
             let watched = self.watched.get_mut(&pid)?;
             let fresh = |at: Instant| now.saturating_duration_since(at) < ALL_THREADS_EVERY;
@@ -269,7 +315,7 @@ mod tests {
     #[test]
     fn reading_never_takes_more_than_its_share() {
         let start = Instant::now();
-        let mut budget = Budget::new(start);
+        let mut budget = Budget::new(READING, start);
         let mut spent = 0.0;
         for tick in 0..10_000u32 {
             if budget.allows(start + Duration::from_millis(50) * tick) {
@@ -277,8 +323,20 @@ mod tests {
                 spent += 0.001;
             }
         }
-        let limit = 500.0 * BUDGET_SHARE + BUDGET_SAVINGS + 0.001;
+        let limit = 500.0 * READING.share + READING.savings_seconds + 0.001;
         assert!(spent <= limit && spent > limit * 0.9, "{spent} s of {limit} s");
+    }
+
+    #[test]
+    fn a_person_is_not_made_to_wait_for_a_budget() {
+        let now = Instant::now();
+        let mut budget = Budget::new(UNLIMITED, now);
+        budget.spend(Duration::from_secs(1000));
+        assert!(budget.allows(now));
+        let mut budget = Budget::new(ATTACHING, now);
+        budget.spend(Duration::from_secs(1));
+        assert!(!budget.allows(now + Duration::from_secs(900)));
+        assert!(budget.allows(now + Duration::from_secs(1100)), "half a second at 0.05 %");
     }
 
     fn trace(tid: u64, name: &str, active: bool, owns_gil: bool) -> StackTrace {
