@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import http.server
+import itertools
 import os
 import queue
 import socket
@@ -80,15 +81,16 @@ class Authority:
         made = ["-keyout", self.key, "-out", self.file]
         self._openssl("req", "-x509", "-newkey", *algorithm, "-nodes", *subject, *made)
 
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Certificate and key for 127.0.0.1."""
+    def issue(self, name: str, address: str = "127.0.0.1", expired: bool = False) -> tuple[Path, Path]:
+        """Certificate and key for an address; `expired`: good until yesterday."""
         key, request = self.folder / f"{name}-key.pem", self.folder / f"{name}.csr"
         certificate, extra = self.folder / f"{name}.pem", self.folder / f"{name}.ext"
-        extra.write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
+        extra.write_text(f"subjectAltName=IP:{address}\nextendedKeyUsage=serverAuth,clientAuth\n")
         asked = ["-subj", f"/CN={name}", "-keyout", key, "-out", request]
         self._openssl("req", "-newkey", *self.algorithm, "-nodes", *asked)
-        signer = ["-CA", self.file, "-CAkey", self.key, "-CAcreateserial", "-days", "2", "-extfile", extra]
-        self._openssl("x509", "-req", "-in", request, *signer, "-out", certificate)
+        signer = ["-CA", self.file, "-CAkey", self.key, "-CAcreateserial", "-extfile", extra]
+        days = ["-days", "-1" if expired else "2"]
+        self._openssl("x509", "-req", "-in", request, *signer, *days, "-out", certificate)
         return certificate, key
 
     def _openssl(self, *arguments: str | Path) -> None:
@@ -159,6 +161,57 @@ def test_a_server_of_another_authority_is_not_trusted(tmp_path: Path, authority:
         with agent(tmp_path, *options, "--profile-hz", "0", "--log-level", "info"):
             log = tmp_path / "log"
             until(lambda: "certificate" in log.read_text().lower(), "a word about the certificate")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"), [({"expired": True}, "expired"), ({"address": "127.0.0.9"}, "not valid for")]
+)
+def test_a_bad_certificate_is_told_and_nothing_is_lost_until_it_is_renewed(
+    tmp_path: Path, authority: Authority, wrong: dict[str, Any], word: str
+) -> None:
+    """Expired, or another host's: batches wait in the spool of the same running agent, which delivers them to the
+    renewed server in their order."""
+    files = authority.issue(f"server-{word[:3]}", **wrong)
+    tls = 'tls {{ cert_file: "{}", key_file: "{}" }}'
+    port = free_port()
+    spool = tmp_path / "spool"
+    url = f"tls://127.0.0.1:{port}"
+    options = ("--nats-url", url, "--nats-ca-file", str(authority.file), "--profile-hz", "0", "--log-level", "info")
+    with agent(tmp_path, *options) as running:
+        with nats_server(tmp_path, tls.format(*files), port):
+            log = tmp_path / "log"
+            until(lambda: word in log.read_text(), f"{word!r} in the log")
+            until(lambda: len(list(spool.glob("*.spool"))) > 0, "spooling")
+        renewed = authority.issue(f"server-{word[:3]}-renewed")
+        with nats_server(tmp_path, tls.format(*renewed), port):
+            context = ssl.create_default_context(cafile=str(authority.file))
+            # The stream has to be there before the agent, whose turn comes with its back-off.
+            stored(url, tls=context)
+            until(lambda: stored(url, tls=context) > 3, "delivery after the renewal", timeout=90)
+            assert running.poll() is None
+            until(lambda: not any(file.stat().st_size for file in spool.glob("*.spool")), "an empty spool", timeout=60)
+            stamps = asyncio.run(sample_stamps(url, context))
+    assert stamps == sorted(stamps)
+    steps = [later - earlier for earlier, later in itertools.pairwise(sorted(set(stamps)))]
+    assert max(steps) < 5_000, f"a gap of {max(steps)} ms between looks of 500 ms"
+
+
+async def sample_stamps(url: str, context: ssl.SSLContext) -> list[int]:
+    """Timestamps (ms) of the batches of samples, in the order of the stream."""
+    client = await nats.connect(url, tls=context)
+    try:
+        stream = client.jetstream()
+        count = (await stream.stream_info("EO")).state.messages
+        reader = await stream.pull_subscribe("eo.v1.>", durable="stamps")
+        found: list[int] = []
+        for _ in range(count):
+            (message,) = await reader.fetch(1, timeout=10)
+            if message.subject.endswith(".samples"):
+                table = pyarrow.ipc.open_stream(message.data).read_all()
+                found.append(int(table["timestamp"][0].value))
+        return found
+    finally:
+        await client.close()
 
 
 def test_an_nkey_opens_the_door_and_another_does_not(tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""A thousand forks a second: the agent stays up, stays cheap, and the CPU time of what it never saw is accounted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .profiling import AGENT, missing
+from .test_short_lived import told, used, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+SECONDS = 12
+GOAL_PER_SECOND = 1000
+# vfork and exit: the child does nothing, so that the rate is the kernel's and not a program's.
+STORM = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec + t.tv_nsec / 1e9; }
+int main(int argc, char **argv) {
+  double end = now() + atof(argv[1]);
+  long forks = 0;
+  double next = now();
+  while (now() < end) {
+    pid_t child = fork();
+    if (child == 0) _exit(0);
+    if (child > 0) { waitpid(child, 0, 0); forks++; }
+    next += 1.0 / atof(argv[2]);
+    double wait = next - now();
+    if (wait > 0) usleep((useconds_t)(wait * 1e6));
+  }
+  printf("%ld\\n", forks);
+  fflush(stdout);
+  pause();
+}
+"""
+
+
+def test_a_thousand_forks_a_second_are_accounted(tmp_path: Path) -> None:
+    """The workload's CPU seconds by the agent are the kernel's, within a tenth and two ticks."""
+    if not os.access(AGENT, os.X_OK):
+        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+    if shutil.which("cc") is None:
+        missing("a C compiler is needed")
+    source, program = tmp_path / "storm.c", tmp_path / "storm"
+    source.write_text(STORM)
+    subprocess.run(["cc", "-O1", "-o", str(program), str(source)], check=True)
+    output = tmp_path / "rows"
+    options = ["--sink", "stdout", "--interval-seconds", "0.5", "--profile-hz", "19", "--log-level", "warn"]
+    environment = {**os.environ, "EO_WORKLOAD": "storm"}
+    with output.open("wb") as out, subprocess.Popen([str(AGENT), "run", *options], stdout=out) as agent:
+        try:
+            watch = psutil.Process(agent.pid)
+            # The first look has to be over: what was there before counts from then on only.
+            wait_for(lambda: output.stat().st_size > 0)
+            before = sum(watch.cpu_times()[:2])
+            arguments = [str(program), str(SECONDS), str(1.15 * GOAL_PER_SECOND)]
+            with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment) as storm:
+                assert storm.stdout
+                forks = int(storm.stdout.readline())
+                cost = (sum(watch.cpu_times()[:2]) - before) / SECONDS
+                kernels = used(storm.pid)
+                deadline = time.monotonic() + 30
+                while told(output, "storm") < kernels * 0.9 and time.monotonic() < deadline:
+                    time.sleep(0.2)
+                accounted = told(output, "storm")
+                storm.kill()
+            resident = watch.memory_info().rss / 1e6
+            assert agent.poll() is None, "the agent went down"
+        finally:
+            agent.terminate()
+    rate = forks / SECONDS
+    print(
+        f"{rate:.0f} forks a second; the agent took {cost:.2%} of a core, {resident:.0f} MB; "
+        f"{accounted:.2f} of {kernels:.2f} CPU seconds accounted"
+    )
+    if rate < GOAL_PER_SECOND:
+        missing(f"this machine made {rate:.0f} forks a second, the test needs {GOAL_PER_SECOND}")
+    assert abs(accounted - kernels) <= 0.1 * kernels + 0.02
