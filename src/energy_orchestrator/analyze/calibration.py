@@ -1,7 +1,8 @@
 """What a node's lesser meter says, translated into what its better one would say: learned where a node has both.
 
 In go pairs of watts read at the same time (a wall plug or BMC, and RAPL), out comes a `Calibration`: a curve, the
-range it was learned on, the 90 % spread of its residuals, and how the residual drifts. The curve is
+range it was learned on, the 90 % spread of its residuals (of blocks of time that its curve was not fitted to), and
+how the residual drifts. The curve is
 `a + b x + c x^2`: the node's other parts, the share of the load that the lesser meter sees, and losses that grow with
 the square of the current (power supplies, regulators). It is fitted robustly (Huber's weights: Huber, Robust
 Statistics, 1981, section 7.8), since two meters are never read at quite the same moment. Beyond the range the curve
@@ -11,6 +12,7 @@ had a better meter the middle of like nodes' curves, with a wider interval. Pure
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -25,7 +27,8 @@ LEAST_RANGE = 1.15
 HUBER, ROUNDS = 1.345, 12
 SAME_SPREAD = 1.4826
 """A median absolute deviation times this is a standard deviation, where errors are normal."""
-TAILS = (0.05, 0.95)
+TAIL = 0.05
+TIME_BLOCKS = 8
 Z_90 = 1.645
 SLOPE_DOUBT = 0.5
 """Beyond the range the slope may be off by this share; assumed (docs/accuracy.md tests it on one machine)."""
@@ -34,7 +37,6 @@ FARTHEST = 1.0
 NODES_APART, NODES_APART_WEIGHT = 0.2, 3.0
 """How the logarithm of whole watts differs between like nodes, and how many nodes' word that is worth beside those
 seen; judged from servers of one CPU model in SPECpower, which differ more than nodes bought together."""
-DRIFT_BLOCKS = 8
 DAY_SECONDS = 86400.0
 
 
@@ -91,9 +93,7 @@ def learn(better: Floats, lesser: Floats, seconds: Floats, least_pairs: int = LE
     lowest, highest = (float(value) for value in np.quantile(lesser, [0.005, 0.995]))
     if highest < LEAST_RANGE * lowest:
         return f"the load hardly changed: {lowest:.0f} to {highest:.0f} W, {LEAST_RANGE:g} times are needed"
-    curve = _fitted(better, lesser, 2)
-    if min(curve[1] + 2 * curve[2] * end for end in (lowest, highest)) <= 0:
-        curve = _fitted(better, lesser, 1)
+    curve = _rising(better, lesser, (lowest, highest))
     if curve[1] <= 0:
         return "the two meters do not rise together: do they see the same node?"
     made = Calibration(curve, lowest, highest, 0.0, 0.0, 0.0, 0.0, float(seconds.max()), len(better))
@@ -101,7 +101,7 @@ def learn(better: Floats, lesser: Floats, seconds: Floats, least_pairs: int = LE
     if not np.isfinite(value).all():
         return "the curve falls below 0 W within its range: do the two meters see the same node?"
     residual = better / value - 1
-    low, high = (float(value) for value in np.quantile(residual, TAILS))
+    low, high = _tails(_held_out(better, lesser, seconds, made))
     drift, error = _drift(residual, seconds)
     return replace(
         made,
@@ -143,14 +143,44 @@ def carried(of_like_nodes: Sequence[Calibration]) -> Calibration | None:
     )
 
 
+def _rising(better: Floats, lesser: Floats, ends: tuple[float, float]) -> tuple[float, float, float]:
+    """The curve, or a straight line where the curve would fall within its range."""
+    curve = _fitted(better, lesser, 2)
+    falls = min(curve[1] + 2 * curve[2] * end for end in ends) <= 0
+    return _fitted(better, lesser, 1) if falls else curve
+
+
+def _held_out(better: Floats, lesser: Floats, seconds: Floats, made: Calibration) -> Floats:
+    """Residuals of each block of time by the curve of the others: those of the whole curve promise too much."""
+    residual = np.empty(len(better))
+    for part in np.array_split(np.argsort(seconds, kind="stable"), min(TIME_BLOCKS, len(better))):
+        rest = np.ones(len(better), dtype=bool)
+        rest[part] = False
+        ends = (float(lesser[rest].min()), float(lesser[rest].max()))
+        other = replace(made, curve=_rising(better[rest], lesser[rest], ends), lowest=ends[0], highest=ends[1])
+        value = other.watts(np.clip(lesser[part], *ends))[0]
+        residual[part] = better[part] / value - 1
+    return residual[np.isfinite(residual)]
+
+
+def _tails(residual: Floats) -> tuple[float, float]:
+    """5 and 95 %, one place farther out than the sample's own, as conformal intervals are."""
+    ordered = np.sort(residual)
+    count = len(ordered)
+    if not count:
+        return -1.0, 1.0
+    place = math.floor((count + 1) * TAIL)
+    return float(ordered[max(place - 1, 0)]), float(ordered[min(count - place, count - 1)])
+
+
 def _fitted(better: Floats, lesser: Floats, degree: int) -> tuple[float, float, float]:
     scale = float(np.median(lesser))
     columns = np.vander(lesser / scale, degree + 1, increasing=True)
     weight: Floats = np.ones(len(better))
-    solved = np.zeros(degree + 1)
+    solved: Floats = np.zeros(degree + 1)
     for _ in range(ROUNDS):
         root = np.sqrt(weight)
-        solved = np.linalg.lstsq(columns * root[:, None], better * root, rcond=None)[0]
+        solved = np.asarray(np.linalg.lstsq(columns * root[:, None], better * root, rcond=None)[0], dtype=np.float64)
         error = np.abs(better - columns @ solved)
         limit = HUBER * SAME_SPREAD * float(np.median(error))
         weight = np.minimum(1.0, limit / np.maximum(error, 1e-9)) if limit > 0 else np.ones(len(better))
@@ -161,9 +191,9 @@ def _fitted(better: Floats, lesser: Floats, degree: int) -> tuple[float, float, 
 def _drift(residual: Floats, seconds: Floats) -> tuple[float, float]:
     """Slope a day and its 90 % half-width, from the medians of blocks of time: neighbouring pairs err together, so
     that single ones would promise too much. Pairs of one moment tell nothing: infinite half-width."""
-    if float(np.ptp(seconds)) <= 0 or len(residual) < 3 * DRIFT_BLOCKS:
+    if float(np.ptp(seconds)) <= 0 or len(residual) < 3 * TIME_BLOCKS:
         return 0.0, float("inf")
-    blocks = np.array_split(np.argsort(seconds, kind="stable"), DRIFT_BLOCKS)
+    blocks = np.array_split(np.argsort(seconds, kind="stable"), TIME_BLOCKS)
     middle = np.array([seconds[part].mean() for part in blocks]) / DAY_SECONDS
     height = np.array([np.median(residual[part]) for part in blocks])
     middle -= middle.mean()
@@ -172,5 +202,5 @@ def _drift(residual: Floats, seconds: Floats) -> tuple[float, float]:
         return 0.0, float("inf")
     slope = float(middle @ height) / spread
     left = height - height.mean() - slope * middle
-    student = 1.943  # 95 % of Student's t with DRIFT_BLOCKS - 2 = 6 degrees of freedom
-    return slope, student * float(np.sqrt(left @ left / (DRIFT_BLOCKS - 2) / spread))
+    student = 1.943  # 95 % of Student's t with TIME_BLOCKS - 2 = 6 degrees of freedom
+    return slope, student * float(np.sqrt(left @ left / (TIME_BLOCKS - 2) / spread))
