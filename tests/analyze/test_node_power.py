@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from energy_orchestrator.analyze.calibration import Calibration
 from energy_orchestrator.analyze.estimator import NodeHardware, default_model
@@ -168,3 +170,25 @@ def test_what_like_nodes_taught_keeps_the_wide_bounds_of_active_power() -> None:
     power = calibrated(100.0, replace(TAUGHT, own=False), {Tier.ON_DIE: (40.0, 0.0)})
     assert (power.active_low, power.active_high) == (0.8, 1.3)
     assert "of 1 like node" in power.source
+
+
+CALIBRATIONS = st.builds(
+    lambda offset, slope, square, lowest, width, low, high, own: Taught(
+        Calibration((offset, slope, square), lowest, lowest + width, -low, high, 0.0, np.inf, 0.0, 100), Tier.WALL, own
+    ),
+    *(st.floats(-50, 500), st.floats(0.1, 3), st.floats(-0.002, 0.002), st.floats(5, 200), st.floats(5, 300)),
+    *(st.floats(0, 0.9), st.floats(0, 1.5), st.booleans()),
+)
+
+
+@given(CALIBRATIONS, st.floats(0.5, 2000), st.floats(0, 1), st.floats(0.5, 300), st.booleans())
+def test_whatever_was_taught_idle_and_bounds_enclose(
+    taught: Taught, watts: float, load: float, rest: float, rest_seen: bool
+) -> None:
+    readings = [reading("rapl", "package-0", Tier.ON_DIE, watts)]
+    at_rest = {Tier.ON_DIE: (rest, 0.0)} if rest_seen else None
+    power = node_power(readings, SERVER, load, at_rest, {PACKAGE: taught})
+    assert 0 < power.idle_watts <= power.watts.value
+    assert 0 <= power.watts.lower <= power.watts.value <= power.watts.upper
+    assert power.watts.upper / max(power.watts.lower, 1e-9) <= 2.5 / 0.98 * (1 + 1e-9)
+    assert power.active_low <= 1 <= power.active_high
