@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_orchestrator.analyze.calibration import Calibration, Floats, carried, learn
@@ -28,6 +28,7 @@ def learned(better: Floats, lesser: Floats, seconds: Floats = TIMES) -> Calibrat
 
 
 @given(st.floats(0, 500), st.floats(0.3, 2.0), st.floats(0, 0.002), st.floats(0.5, 3.0))
+@settings(max_examples=50, deadline=None)
 def test_a_true_curve_is_found_again_whatever_its_scale(
     offset: float, slope: float, square: float, scale: float
 ) -> None:
@@ -38,6 +39,7 @@ def test_a_true_curve_is_found_again_whatever_its_scale(
 
 
 @given(st.integers(0, 10_000), st.floats(0.005, 0.1))
+@settings(max_examples=50, deadline=None)
 def test_the_interval_holds_nine_in_ten_of_new_readings(seed: int, noise: float) -> None:
     random = np.random.default_rng(seed)
     seen, new = rapl(seed), random.uniform(70.0, 260.0, 2000)
@@ -48,6 +50,7 @@ def test_the_interval_holds_nine_in_ten_of_new_readings(seed: int, noise: float)
 
 
 @given(st.lists(st.floats(1.0, 2000.0), min_size=1, max_size=40), st.integers(0, 100))
+@settings(max_examples=50, deadline=None)
 def test_bounds_enclose_the_value_and_grow_with_the_reading(readings: list[float], seed: int) -> None:
     random = np.random.default_rng(seed)
     seen = rapl(seed)
@@ -116,6 +119,7 @@ def test_pairs_of_one_moment_tell_nothing_of_drift() -> None:
 
 
 @given(st.integers(1, 6), st.integers(0, 1000))
+@settings(max_examples=50, deadline=None)
 def test_what_is_carried_is_wider_than_each_of_its_teachers(count: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     teachers = []

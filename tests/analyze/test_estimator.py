@@ -64,6 +64,7 @@ HARDWARE = st.builds(
 
 
 @given(HARDWARE)
+@settings(deadline=None)
 def test_whatever_the_inventory_says_the_answer_is_usable(hardware: NodeHardware) -> None:
     curve = default_model().curve(hardware)
     assert 0 < curve.idle.lower <= curve.idle.value <= curve.idle.upper
@@ -138,7 +139,7 @@ def test_a_model_without_a_part_is_damaged_though_its_checksum_is_right() -> Non
 
 
 @given(HARDWARE, st.floats(0, 1), st.floats(5, 3000))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_a_reading_is_taken_to_heart_and_the_curve_still_rises(
     hardware: NodeHardware, load: float, watts: float
 ) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_orchestrator.analyze.calibration import Calibration
@@ -181,6 +181,7 @@ CALIBRATIONS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(CALIBRATIONS, st.floats(0.5, 2000), st.floats(0, 1), st.floats(0.5, 300), st.booleans())
 def test_whatever_was_taught_idle_and_bounds_enclose(
     taught: Taught, watts: float, load: float, rest: float, rest_seen: bool

@@ -85,7 +85,7 @@ CELL = st.one_of(
 
 
 @given(st.lists(st.fixed_dictionaries(dict.fromkeys((*REQUIRED, *OPTIONAL), CELL)), max_size=4))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_row_gets_ordered_watts_or_a_reason(rows: list[dict[str, str]]) -> None:
     answers = predict_rows(default_model(), rows)
     assert len(answers) == len(rows)
