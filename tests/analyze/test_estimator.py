@@ -24,10 +24,10 @@ from energy_orchestrator.analyze.estimator import (
     default_model,
 )
 from energy_orchestrator.analyze.estimator.cpu_names import generation
-from energy_orchestrator.analyze.estimator.evaluation import alike
 from energy_orchestrator.analyze.estimator.hardware import Machines, one_machine
 from energy_orchestrator.analyze.estimator.model import digest, of_text
 from energy_orchestrator.analyze.estimator.training import Servers
+from energy_orchestrator.analyze.estimator.variation import alike
 from energy_orchestrator.errors import InvalidInputError
 from energy_orchestrator.services.estimator_files import read_training_data
 from energy_orchestrator.services.estimator_report import node_section

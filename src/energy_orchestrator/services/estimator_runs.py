@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from energy_orchestrator.analyze.estimator import evaluation
+from energy_orchestrator.analyze.estimator import evaluation, variation
 from energy_orchestrator.analyze.estimator.cpu_names import cpu_key, vendor
 from energy_orchestrator.analyze.estimator.model import MODEL_FILE
 from energy_orchestrator.analyze.estimator.shape import shapes
@@ -78,8 +78,8 @@ def node_scores(data: TrainingData, tick: Tick) -> dict[str, Any]:
         "untouched": evaluation.unseen_cpus(servers, out, listed & fresh),
         "levels": evaluation.simulated_levels(servers, out, shape, statistics, vendor_matters=True),
         "levels_other": evaluation.simulated_levels(servers, out, shape, statistics, vendor_matters=False),
-        "alike": evaluation.alike(servers),
-        "split": evaluation.split_errors(shape, statistics, amd_shares(servers.machines)),
+        "alike": variation.alike(servers),
+        "split": variation.split_errors(shape, statistics, amd_shares(servers.machines)),
         "shift": evaluation.shift_in_time(servers, data.tdp_watts, statistics, tick),
     }
 

@@ -14,13 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from energy_orchestrator.analyze.estimator.cpu_names import cpu_key
 from energy_orchestrator.analyze.estimator.hardware import generations, kinds, known_tdp
 from energy_orchestrator.analyze.estimator.intervals import Intervals
 from energy_orchestrator.analyze.estimator.model import PowerModel
 from energy_orchestrator.analyze.estimator.readings import READING_ERROR, Z_90, Belief, after_all, prior
 from energy_orchestrator.analyze.estimator.regression import Prediction
-from energy_orchestrator.analyze.estimator.shape import FAMILIES, GROUPS, LOADS, SPLIT_SINCE, Shapes, family_of
+from energy_orchestrator.analyze.estimator.shape import GROUPS, LOADS, Shapes, family_of
 from energy_orchestrator.analyze.estimator.training import HeldOut, Servers, calibrated, groups, train
 
 Floats = NDArray[np.float64]
@@ -229,54 +228,6 @@ def shift_in_time(
             simple = score("TDP x sockets x median ratio (baseline)", part, truth[listed], (ratio * size)[listed])
             found.append((f"{last} / {to}", simple))
         tick()
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Alike:
-    """How servers of one CPU model and one number of sockets differ: what no model of CPUs can know."""
-
-    part: str
-    servers: int
-    deviation: float
-    """Of the logarithm of watts, within."""
-    mape: float
-    """Of the median of the others of the same kind, in percent."""
-
-
-def alike(servers: Servers) -> list[Alike]:
-    """Of kinds with two servers or more."""
-    kinds_of: dict[tuple[str, float], list[int]] = {}
-    for index, (name, sockets) in enumerate(zip(servers.machines.cpu, servers.machines.sockets, strict=True)):
-        kinds_of.setdefault((cpu_key(name), float(sockets)), []).append(index)
-    found = []
-    for part, watts in (("idle", servers.idle), ("full", servers.full)):
-        groups_of = [np.log(watts[rows]) for rows in kinds_of.values() if len(rows) > 1]
-        squares = sum(float(((logs - logs.mean()) ** 2).sum()) for logs in groups_of)
-        free = sum(len(logs) - 1 for logs in groups_of)
-        error = [
-            abs(float(np.expm1(np.median(np.delete(logs, place)) - logs[place])))
-            for logs in groups_of
-            for place in range(len(logs))
-        ]
-        found.append(Alike(part, len(error), float(np.sqrt(squares / free)), 100 * float(np.mean(error))))
-    return found
-
-
-def split_errors(
-    shapes: Shapes, statistics: Sequence[Mapping[str, str]], amd_share: Mapping[str, float]
-) -> dict[str, tuple[float, float]]:
-    """How far AMD's and Intel's curves, mixed by their shares, miss the published mean: the largest over the loads
-    and that at half load, by the years that are split."""
-    found = {}
-    for place, group in enumerate(GROUPS):
-        if GROUPS[group] < SPLIT_SINCE:
-            continue
-        rows = sorted((row for row in statistics if row["hardware_year"] == group), key=lambda r: int(r["load_pct"]))
-        mean = np.array([float(row["mean"]) for row in rows])
-        intel, amd = (shapes.share[FAMILIES.index(name), place, 1:-1] for name in ("intel", "amd"))
-        miss = np.abs(amd_share[group] * amd + (1 - amd_share[group]) * intel - mean)
-        found[group] = float(miss.max()), float(miss[4])
     return found
 
 
