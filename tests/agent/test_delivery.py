@@ -163,15 +163,14 @@ def test_a_server_of_another_authority_is_not_trusted(tmp_path: Path, authority:
             until(lambda: "certificate" in log.read_text().lower(), "a word about the certificate")
 
 
-@pytest.mark.parametrize(
-    ("wrong", "word"), [({"expired": True}, "expired"), ({"address": "127.0.0.9"}, "not valid for")]
-)
+@pytest.mark.parametrize("wrong", [{"expired": True}, {"address": "127.0.0.9"}], ids=["expired", "elsewhere"])
 def test_a_bad_certificate_is_told_and_nothing_is_lost_until_it_is_renewed(
-    tmp_path: Path, authority: Authority, wrong: dict[str, Any], word: str
+    tmp_path: Path, authority: Authority, wrong: dict[str, Any]
 ) -> None:
     """Expired, or another host's: batches wait in the spool of the same running agent, which delivers them to the
     renewed server in their order."""
-    files = authority.issue(f"server-{word[:3]}", **wrong)
+    name = f"server-{next(iter(wrong))}"
+    files = authority.issue(name, **wrong)
     tls = 'tls {{ cert_file: "{}", key_file: "{}" }}'
     port = free_port()
     spool = tmp_path / "spool"
@@ -180,9 +179,10 @@ def test_a_bad_certificate_is_told_and_nothing_is_lost_until_it_is_renewed(
     with agent(tmp_path, *options) as running:
         with nats_server(tmp_path, tls.format(*files), port):
             log = tmp_path / "log"
-            until(lambda: word in log.read_text(), f"{word!r} in the log")
+            # The client library keeps the cause to itself: the log says what to check.
+            until(lambda: "is for the host of nats_url and has not expired" in log.read_text(), "a word in the log")
             until(lambda: len(list(spool.glob("*.spool"))) > 0, "spooling")
-        renewed = authority.issue(f"server-{word[:3]}-renewed")
+        renewed = authority.issue(f"{name}-renewed")
         with nats_server(tmp_path, tls.format(*renewed), port):
             context = ssl.create_default_context(cafile=str(authority.file))
             # The stream has to be there before the agent, whose turn comes with its back-off.

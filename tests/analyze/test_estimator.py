@@ -16,13 +16,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energy_orchestrator.analyze.estimator import MODEL_FILE, NodeHardware, PowerModel, canonical_cpu, default_model
+from energy_orchestrator.analyze.estimator import (
+    MODEL_FILE,
+    NodeHardware,
+    PowerModel,
+    canonical_cpu,
+    default_model,
+)
 from energy_orchestrator.analyze.estimator.cpu_names import generation
-from energy_orchestrator.analyze.estimator.hardware import one_machine
+from energy_orchestrator.analyze.estimator.hardware import Machines, one_machine
 from energy_orchestrator.analyze.estimator.model import digest, of_text
+from energy_orchestrator.analyze.estimator.training import Servers
+from energy_orchestrator.analyze.estimator.variation import alike
 from energy_orchestrator.errors import InvalidInputError
 from energy_orchestrator.services.estimator_files import read_training_data
-from energy_orchestrator.services.estimator_runs import CARD_FILE, trained
+from energy_orchestrator.services.estimator_report import node_section
+from energy_orchestrator.services.estimator_runs import CARD_FILE, node_scores, trained
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -55,6 +64,7 @@ HARDWARE = st.builds(
 
 
 @given(HARDWARE)
+@settings(deadline=None)
 def test_whatever_the_inventory_says_the_answer_is_usable(hardware: NodeHardware) -> None:
     curve = default_model().curve(hardware)
     assert 0 < curve.idle.lower <= curve.idle.value <= curve.idle.upper
@@ -76,7 +86,7 @@ def test_the_less_is_known_the_wider_the_interval_and_the_reason_says_so(missing
 
 def test_hardware_newer_than_the_data_gets_a_much_wider_interval() -> None:
     known, newer = default_model().curve(SERVER), default_model().curve(replace(SERVER, year=2031))
-    assert newer.full.upper / newer.full.lower > 1.4 * known.full.upper / known.full.lower
+    assert newer.full.upper / newer.full.lower > 2 * known.full.upper / known.full.lower
     assert "newer" in newer.reason
 
 
@@ -129,7 +139,7 @@ def test_a_model_without_a_part_is_damaged_though_its_checksum_is_right() -> Non
 
 
 @given(HARDWARE, st.floats(0, 1), st.floats(5, 3000))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_a_reading_is_taken_to_heart_and_the_curve_still_rises(
     hardware: NodeHardware, load: float, watts: float
 ) -> None:
@@ -186,11 +196,35 @@ def test_the_live_path_needs_no_training_library() -> None:
     assert made.stdout.strip() == "[]"
 
 
-@pytest.mark.slow
-def test_training_again_gives_the_shipped_bytes_and_card() -> None:
+def need_data() -> None:
     if not DATA.is_dir():
         message = f"no training data in {DATA}"
         pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+
+
+@pytest.mark.slow
+def test_training_again_gives_the_shipped_bytes_and_card() -> None:
+    need_data()
     text, card = trained(read_training_data(DATA))
     assert text == shipped()
     assert card == (resources.files("energy_orchestrator.analyze") / CARD_FILE).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_page_shows_what_an_evaluation_gives() -> None:
+    need_data()
+    page = (ROOT / "docs/accuracy.md").read_text(encoding="utf-8")
+    shown = page.split("<!-- begin: estimator -->\n")[1].split("\n<!-- end: estimator -->")[0]
+    made = node_section(node_scores(read_training_data(DATA), lambda: None))
+    assert shown == made.strip(), "write it again: eo estimator evaluate"
+
+
+def test_servers_of_one_kind_that_draw_the_same_leave_nothing_unknown() -> None:
+    count = 6
+    columns = {name: np.ones(count) for name in ("sockets", "cores", "threads", "mhz", "memory_gb", "year")}
+    machines = Machines(cpu=["AMD EPYC 9654"] * 4 + ["Intel Xeon X5670"] * 2, tdp_watts=np.ones(count), **columns)
+    watts = np.array([100.0, 100.0, 100.0, 100.0, 50.0, 100.0])
+    idle, full = alike(Servers(machines, watts, np.full(count, 300.0)))
+    assert (full.deviation, full.mape, full.servers) == (0.0, 0.0, 6)
+    assert idle.deviation == pytest.approx(np.log(2) / np.sqrt(2) / 2)
+    assert idle.mape == pytest.approx((100 + 50) / 6)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from energy_orchestrator.analyze.calibration import Calibration
 from energy_orchestrator.analyze.estimator import NodeHardware, default_model
-from energy_orchestrator.analyze.node_power import ZoneReading, measured_power, node_power
+from energy_orchestrator.analyze.node_power import NodePower, ZoneReading, measured_power, node_power
+from energy_orchestrator.analyze.taught_meters import Taught
 from energy_orchestrator.model.units import Tier
 
 SERVER = default_model().curve(NodeHardware(64, 32, 1, 2200.0, 128.0, "Intel(R) Xeon(R) Gold 6454S", False))
@@ -105,3 +111,85 @@ def test_rest_seen_by_another_tier_says_nothing_of_this_one() -> None:
     alone = node_power(readings, SERVER, 0.5)
     assert node_power(readings, SERVER, 0.5, {Tier.ON_DIE: (20.0, 0.0)}) == alone
     assert node_power(readings, SERVER, 0.5, {Tier.WALL: (80.0, 0.0)}).idle_watts == 80.0
+
+
+PACKAGE = "rapl: package-0"
+TAUGHT = Taught(Calibration((60.0, 1.2, 0.0), 30.0, 130.0, -0.03, 0.03, 0.0, np.inf, 0.0, 500), Tier.WALL)
+
+
+def calibrated(
+    watts: float, taught: Taught | str = TAUGHT, at_rest: dict[Tier, tuple[float, float]] | None = None
+) -> NodePower:
+    readings = [reading("rapl", "package-0", Tier.ON_DIE, watts)]
+    return node_power(readings, SERVER, 0.5, at_rest, {PACKAGE: taught})
+
+
+def test_a_meter_that_was_taught_speaks_for_the_better_one() -> None:
+    power = calibrated(100.0)
+    assert power.watts.value == pytest.approx(180.0)
+    assert (power.watts.lower, power.watts.upper) == (pytest.approx(180 * 0.97), pytest.approx(180 * 1.03))
+    assert power.tier is Tier.ON_DIE
+    assert power.source.startswith("rapl: package-0, on_die calibrated on wall")
+
+
+def test_the_better_meter_still_speaks_for_itself() -> None:
+    readings = [reading("rapl", "package-0", Tier.ON_DIE, 100.0), reading("snmp", "outlet-1", Tier.WALL, 150.0)]
+    power = node_power(readings, SERVER, 0.5, None, {PACKAGE: TAUGHT})
+    assert (power.tier, power.watts.value) == (Tier.WALL, 150.0)
+
+
+@pytest.mark.parametrize(
+    ("watts", "taught", "reason"),
+    [
+        (100.0, "12 pairs of readings, 30 are needed", "not calibrated: 12 pairs"),
+        (900.0, TAUGHT, "far beyond"),
+        (100.0, Taught(replace(TAUGHT.calibration, residual_upper=2.0), Tier.WALL), "no narrower"),
+    ],
+)
+def test_where_the_calibration_does_not_help_the_meter_keeps_its_own_word(
+    watts: float, taught: Taught | str, reason: str
+) -> None:
+    power = calibrated(watts, taught)
+    assert (power.watts.value, power.watts.upper) == (watts, watts * 2.5)
+    assert reason in power.source
+
+
+def test_beyond_what_was_learned_the_source_says_so() -> None:
+    assert "beyond the readings learned on" in calibrated(150.0).source
+    assert "beyond" not in calibrated(120.0).source
+
+
+def test_rest_of_a_taught_meter_is_the_better_ones_else_its_own_translated() -> None:
+    assert calibrated(100.0, at_rest={Tier.WALL: (110.0, 0.0), Tier.ON_DIE: (40.0, 0.0)}).idle_watts == 110.0
+    power = calibrated(100.0, at_rest={Tier.ON_DIE: (40.0, 0.0)})
+    assert power.idle_watts == pytest.approx(60 + 1.2 * 40)
+    assert 0.8 < power.active_low < 1 < power.active_high < 1.3
+
+
+def test_what_like_nodes_taught_keeps_the_wide_bounds_of_active_power() -> None:
+    power = calibrated(100.0, replace(TAUGHT, own=False), {Tier.ON_DIE: (40.0, 0.0)})
+    assert (power.active_low, power.active_high) == (0.8, 1.3)
+    assert "of 1 like node" in power.source
+
+
+CALIBRATIONS = st.builds(
+    lambda offset, slope, square, lowest, width, low, high, own: Taught(
+        Calibration((offset, slope, square), lowest, lowest + width, -low, high, 0.0, np.inf, 0.0, 100), Tier.WALL, own
+    ),
+    *(st.floats(-50, 500), st.floats(0.1, 3), st.floats(-0.002, 0.002), st.floats(5, 200), st.floats(5, 300)),
+    *(st.floats(0, 0.9), st.floats(0, 1.5), st.booleans()),
+)
+
+
+@settings(deadline=None)
+@given(CALIBRATIONS, st.floats(0.5, 2000), st.floats(0, 1), st.floats(0.5, 300), st.booleans())
+def test_whatever_was_taught_idle_and_bounds_enclose(
+    taught: Taught, watts: float, load: float, rest: float, rest_seen: bool
+) -> None:
+    readings = [reading("rapl", "package-0", Tier.ON_DIE, watts)]
+    at_rest = {Tier.ON_DIE: (rest, 0.0)} if rest_seen else None
+    power = node_power(readings, SERVER, load, at_rest, {PACKAGE: taught})
+    assert 0 < power.idle_watts <= power.watts.value
+    assert 0 <= power.watts.lower <= power.watts.value <= power.watts.upper
+    assert power.watts.upper / max(power.watts.lower, 1e-9) <= 2.5 / 0.98 * (1 + 1e-9)
+    assert power.active_low <= 1 <= power.active_high

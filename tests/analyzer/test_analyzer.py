@@ -270,3 +270,78 @@ def test_tenants_on_nodes_of_one_name_are_kept_apart(world: World, clock: Clock,
 def test_an_empty_store_gives_nothing(clock: Clock, analyzer: Analyzer) -> None:
     assert analyzer.run_once() == 0
     assert analyzer.catch_up() == 0
+
+
+SERVER = {"cpu_model": "Intel(R) Xeon(R) Gold 6454S", "cpu_threads": 64, "cores": 32, "virtual": False}
+
+
+def _two_meters(world: World, minutes: int, host: str = "node-a", wall: bool = True) -> None:
+    """Half a minute each: RAPL 60 to 120 W, the plug 90 W + 1.1 times that; one row a window, until START."""
+    for place in range(2 * minutes):
+        seen, second = 60.0 + 6.0 * (place % 11), -30.0 * place
+        common = {"host": host, "interval_seconds": 30.0, "batch_id": f"{host}{place}"}
+        world.add(Kind.METERS, second, meter="rapl", zone="package-0", tier="on_die", energy_joules=30 * seen, **common)
+        if wall:
+            outlet = {"meter": "snmp", "zone": "outlet-3", "tier": "wall", "power_watts": 90 + 1.1 * seen}
+            world.add(Kind.METERS, second, **outlet, **common)
+
+
+def test_when_the_plug_falls_silent_rapl_speaks_for_it_here_and_on_like_nodes(
+    world: World, clock: Clock, analyzer: Analyzer
+) -> None:
+    _two_meters(world, 30)
+    for host in ("node-a", "node-b", "node-c"):
+        threads = 32 if host == "node-c" else 64
+        world.add(Kind.INVENTORY, -10, host=host, **{**SERVER, "cpu_threads": threads})
+        for second in range(1, 6):
+            rapl = {"meter": "rapl", "zone": "package-0", "tier": "on_die", "energy_joules": 100.0}
+            world.add(Kind.METERS, second, host=host, **rapl)
+            world.add(Kind.METERS, second, host=host, busy_cpu_seconds=10.0)
+    world.put()
+    clock.second = 8
+    analyzer.run_once()
+    own, like, unlike = (row for row in world.query(NODES) if row["timestamp"] == START + timedelta(seconds=5))
+    assert own["node_joules"] == pytest.approx(5 * 200.0, rel=0.01)
+    assert like["node_joules"] == pytest.approx(5 * 200.0, rel=0.01)
+    assert unlike["node_joules"] == pytest.approx(5 * 100.0)
+    assert {row["tier"] for row in (own, like, unlike)} == {"on_die"}
+    assert "on_die calibrated on wall" in own["power_source"]
+    assert "calibrated on wall of 1 like node" in like["power_source"]
+    assert "calibrated" not in unlike["power_source"]
+    widths = [row["node_joules_upper"] / row["node_joules_lower"] for row in (own, like, unlike)]
+    assert widths == sorted(widths)
+    assert widths[0] < 1.1
+    assert widths[1] > 1.3
+
+
+def test_too_few_pairs_leave_rapl_as_it_is_and_say_why(world: World, clock: Clock, analyzer: Analyzer) -> None:
+    _two_meters(world, 5)
+    world.steady(5, LOAD)
+    world.add(Kind.METERS, 5, meter="rapl", zone="package-0", tier="on_die", energy_joules=500.0, interval_seconds=5.0)
+    world.put()
+    clock.second = 8
+    analyzer.run_once()
+    node = world.query(NODES)[-1]
+    assert node["node_joules"] == pytest.approx(500.0)
+    assert "pairs of readings, 30 are needed" in node["power_source"]
+
+
+def test_rest_told_by_a_calibrated_meter_counts_as_rest_at_the_plug(
+    world: World, clock: Clock, analyzer: Analyzer
+) -> None:
+    """A node that never had a plug, taught by a like one: after five minutes its rest is told in the plug's watts."""
+    _two_meters(world, 30)
+    world.add(Kind.INVENTORY, -10, **SERVER)
+    world.add(Kind.INVENTORY, -10, host="node-b", **SERVER)
+    for second in range(-400, 6):
+        watts = 60.0 if second <= 0 else 110.0
+        world.add(Kind.METERS, second, host="node-b", busy_cpu_seconds=0.0 if second <= 0 else 20.0)
+        rapl = {"meter": "rapl", "zone": "package-0", "tier": "on_die", "energy_joules": watts}
+        world.add(Kind.METERS, second, host="node-b", **rapl)
+    world.put()
+    for clock.second in (3, 8):
+        analyzer.run_once()
+    node = [row for row in world.query(NODES) if row["host"] == "node-b"][-1]
+    assert node["node_joules"] == pytest.approx(5 * (90 + 1.1 * 110), rel=0.01)
+    assert node["idle_joules"] == pytest.approx(5 * (90 + 1.1 * 60), rel=0.01)
+    assert "no rest seen" not in node["power_source"]

@@ -7,11 +7,11 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from energy_orchestrator.analyze.estimator import default_model
-from energy_orchestrator.analyze.estimator.prediction_table import LIMITS, OPTIONAL, REQUIRED, predict_rows
+from energy_orchestrator.analyze.estimator.prediction_table import ADDED, LIMITS, OPTIONAL, REQUIRED, predict_rows
 from energy_orchestrator.cli import main
 
 GOOD = {
@@ -85,7 +85,7 @@ CELL = st.one_of(
 
 
 @given(st.lists(st.fixed_dictionaries(dict.fromkeys((*REQUIRED, *OPTIONAL), CELL)), max_size=4))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_row_gets_ordered_watts_or_a_reason(rows: list[dict[str, str]]) -> None:
     answers = predict_rows(default_model(), rows)
     assert len(answers) == len(rows)
@@ -123,3 +123,16 @@ def test_training_without_data_says_where_it_looked(tmp_path: Path, capsys: pyte
 
 def test_every_number_column_has_limits() -> None:
     assert set(LIMITS) == {*REQUIRED, *OPTIONAL} - {"cpu_model"}
+
+
+def test_the_example_of_the_manual_is_what_the_command_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manual = (Path(__file__).parents[2] / "docs/estimator.md").read_text(encoding="utf-8")
+    given_rows, answer = (block.split("```")[0] for block in manual.split("```csv\n")[1:])
+    (tmp_path / "machines.csv").write_text(given_rows)
+    assert code(["estimator", "predict", str(tmp_path / "machines.csv")]) == 0
+    assert capsys.readouterr().out == answer
+
+
+def test_the_manual_names_every_column() -> None:
+    manual = (Path(__file__).parents[2] / "docs/estimator.md").read_text(encoding="utf-8")
+    assert [name for name in (*REQUIRED, *OPTIONAL, *ADDED) if f"`{name}`" not in manual] == []

@@ -98,7 +98,7 @@ impl Nats {
         let problem = self.last_problem.lock().ok().and_then(|problem| problem.clone());
         let problem = problem.map_or_else(String::new, |problem| format!(" ({problem})"));
         let check = if self.uses_tls {
-            "; check nats_url, that nats_ca_file signed the server's certificate, that no certificate has expired, and whether the server asks for nats_cert_file"
+            "; check nats_url, that nats_ca_file signed the server's certificate, that this is for the host of nats_url and has not expired, and whether the server asks for nats_cert_file"
         } else {
             "; check nats_url, and whether the server asks for TLS or credentials"
         };

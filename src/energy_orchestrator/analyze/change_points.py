@@ -8,10 +8,10 @@ go together: residuals about the two means are whitened by an autoregression of 
 corrected upwards for the bias of short series and of the two means. Outliers are pulled in to five robust deviations.
 Several shifts are found by splitting at the largest and looking again in both parts (binary segmentation).
 
-In simulated series without a shift 0 to 2 % raised an alarm (144 windows or more), up to 4 % at 60 windows with a
-lag-1 autocorrelation of 0.8. A rise that was taken back within the span can hide: looking into parts of a series
-finds it, but made 7 % false alarms of that memory. Numpy and scipy instead of `ruptures`: that has penalties to
-choose, no test with a controlled rate of false alarms.
+docs/accuracy.md has false alarms and what is found in simulated series (benchmarks/change_points.py). A rise that was
+taken back within the span can hide: looking into parts of a series finds it, but made false alarms of series with
+memory. Numpy and scipy instead of `ruptures`: that has penalties to choose, no test with a controlled rate of false
+alarms.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ALPHA = 0.01
 MIN_SIDE = 8
 """Windows on each side of a shift."""
 MIN_WINDOWS = 60
-"""Of the whole series: in shorter ones memory can't be told from a shift (one false alarm in ten at 48)."""
+"""Of the whole series: in shorter ones memory can't be told from a shift."""
 MIN_SHARE = 0.03
 """A smaller shift is nobody's alert."""
 MAX_RHO = 0.9

@@ -7,8 +7,12 @@ accelerators' (NVML) see different silicon and are summed; at the other tiers on
 wall a node with two supplies hangs on two outlets, perhaps of two PDUs: they are summed, and while one of them is
 silent the sum is unknown, not half.
 
+Where only a lesser meter answers that was taught by a better one (`analyze/taught_meters.py`), its reading is
+translated: the tier stays the lesser's, the source says "calibrated on", the interval is the calibration's.
+
 With a meter, idle is the lowest power that the same meter has shown (`at_rest`), corrected for the little work
-there was even then; before there is such a history it is the model's share. `analyze/attribution.py` splits the rest.
+there was even then; before there is such a history it is the model's share. A translated reading takes the rest of
+the meter that it speaks for, else its own rest translated. `analyze/attribution.py` splits the rest.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from energy_orchestrator.analyze.estimator import PowerCurve
+from energy_orchestrator.analyze.taught_meters import MeterAnswer, Taught, speak
 from energy_orchestrator.model.units import Bounded, Tier
 
 TIER_BOUNDS = {Tier.WALL: (0.98, 1.02), Tier.BMC: (0.90, 1.10), Tier.ON_DIE: (0.98, 2.5)}
@@ -64,8 +69,8 @@ class NodePower:
     active_high: float
 
 
-def measured_power(readings: Iterable[ZoneReading]) -> tuple[float, Tier, str] | None:
-    """Watts, tier and source of the best meter that has an answer; None without one."""
+def meter_answers(readings: Iterable[ZoneReading]) -> list[MeterAnswer]:
+    """What each meter that has an answer says of the node, best first; at tier on_die accelerators are added."""
     by_meter: dict[tuple[Tier, str], dict[str, float]] = defaultdict(dict)
     partial = set()
     for reading in readings:
@@ -75,17 +80,25 @@ def measured_power(readings: Iterable[ZoneReading]) -> tuple[float, Tier, str] |
             partial.add((reading.tier, reading.meter))
     for source_of_part in partial:
         by_meter.pop(source_of_part, None)
-    answers = [(tier, meter, *_meter_watts(zones)) for (tier, meter), zones in by_meter.items() if zones]
-    answers = [answer for answer in answers if answer[3]]
-    if not answers:
-        return None
-    answers.sort(key=lambda answer: (answer[0].rank, answer[1] in ACCELERATORS, answer[1]))
-    tier, meter, watts, zones = answers[0]
-    source = f"{meter}: {zones}"
-    for other, beside, more, which in answers[1:]:
-        if tier is Tier.ON_DIE and other is tier and beside in ACCELERATORS and meter not in ACCELERATORS:
-            watts, source = watts + more, f"{source} + {beside}: {which}"
-    return watts, tier, source
+    order = sorted(by_meter, key=lambda key: (key[0].rank, key[1] in ACCELERATORS, key[1]))
+    found: list[MeterAnswer] = []
+    for tier, meter in order:
+        watts, zones = _meter_watts(by_meter[tier, meter])
+        if not zones:
+            continue
+        source = f"{meter}: {zones}"
+        chip = found[-1] if found and tier is Tier.ON_DIE and found[-1].tier is tier else None
+        if chip and meter in ACCELERATORS and chip.source.partition(":")[0] not in ACCELERATORS:
+            found[-1] = MeterAnswer(chip.watts + watts, tier, f"{chip.source} + {source}")
+        else:
+            found.append(MeterAnswer(watts, tier, source))
+    return found
+
+
+def measured_power(readings: Iterable[ZoneReading]) -> tuple[float, Tier, str] | None:
+    """Watts, tier and source of the best meter that has an answer; None without one."""
+    answers = meter_answers(readings)
+    return (answers[0].watts, answers[0].tier, answers[0].source) if answers else None
 
 
 def _meter_watts(zones: Mapping[str, float]) -> tuple[float, str]:
@@ -102,30 +115,70 @@ def node_power(
     curve: PowerCurve,
     load: float,
     at_rest: Mapping[Tier, tuple[float, float]] | None = None,
+    taught: Mapping[str, Taught | str] | None = None,
+    seconds: float | None = None,
 ) -> NodePower:
     """The best power for one window.
 
     Args:
         load: busy CPU time as a share of all CPU time, 0 to 1.
         at_rest: lowest watts seen by a meter of each tier and the load then, where there is a history.
+        taught: what lesser meters learned from better ones, or why nothing, by the lesser's source.
+        seconds: when the window ended; a drift of the calibration widens the interval by age.
     """
     active, low, high = (float(part[0]) for part in curve.active(np.array([load])))
     modelled = Bounded(curve.idle.value + active, curve.idle.lower + low, curve.idle.upper + high)
-    measured = measured_power(readings)
-    if measured is None:
+    answers = meter_answers(readings)
+    if not answers:
         bounds = (low / active, high / active) if active > 0 else (1.0, 1.0)
         return NodePower(modelled, curve.idle.value, Tier.MODEL, f"model: {curve.reason}", *bounds)
-    watts, tier, source = measured
-    below, above = TIER_BOUNDS[tier]
-    active_low, active_high = ACTIVE_BOUNDS[tier]
-    lowest = (at_rest or {}).get(tier)
-    if lowest is None:
-        idle = watts * curve.idle.value / modelled.value
+    answer = answers[0]
+    whole, source, translation = _whole(answer, (taught or {}).get(answer.source), seconds)
+    active_low, active_high = ACTIVE_BOUNDS[answer.tier]
+    rest = _rest(answer, at_rest or {}, translation)
+    if rest is None:
+        idle = whole.value * curve.idle.value / modelled.value
         source += "; idle by the model's share, no rest seen yet"
         if active > 0:
             active_low, active_high = min(active_low, low / active), max(active_high, high / active)
     else:
-        quiet = float(curve.active(np.array([lowest[1]]))[0][0])
-        idle = lowest[0] * curve.idle.value / (curve.idle.value + quiet)
-    whole = Bounded(watts, watts * below, watts * above)
-    return NodePower(whole, min(idle, watts), tier, source, active_low, active_high)
+        quiet = float(curve.active(np.array([rest[1]]))[0][0])
+        idle = rest[0] * curve.idle.value / (curve.idle.value + quiet)
+        above = whole.value - idle
+        if translation and translation.own and above > 0:
+            active_low = max(active_low, 1 - (whole.value - whole.lower) / above)
+            active_high = min(active_high, 1 + (whole.upper - whole.value) / above)
+    return NodePower(whole, min(idle, whole.value), answer.tier, source, active_low, active_high)
+
+
+def _whole(
+    answer: MeterAnswer, taught: Taught | str | None, seconds: float | None
+) -> tuple[Bounded, str, Taught | None]:
+    """Watts of the node, how they were found, and the calibration where one was used: where its interval is narrower
+    than that of the tier."""
+    below, above = TIER_BOUNDS[answer.tier]
+    as_read = Bounded(answer.watts, answer.watts * below, answer.watts * above)
+    if isinstance(taught, str):
+        return as_read, f"{answer.source}; not calibrated: {taught}", None
+    if taught is None:
+        return as_read, answer.source, None
+    spoken = speak(taught, answer.watts, seconds)
+    if spoken is None:
+        reason = "not calibrated: far beyond the readings learned on"
+        return as_read, f"{answer.source}; {reason}", None
+    if spoken.upper * below > spoken.lower * above:
+        return as_read, f"{answer.source}; not calibrated: no narrower than by itself", None
+    return spoken, taught.source(answer), taught
+
+
+def _rest(
+    answer: MeterAnswer, at_rest: Mapping[Tier, tuple[float, float]], translation: Taught | None
+) -> tuple[float, float] | None:
+    """Watts and load at rest, as the answer's watts are told: of the meter that it speaks for, else translated."""
+    own = at_rest.get(answer.tier)
+    if translation is None:
+        return own
+    if translation.better in at_rest:
+        return at_rest[translation.better]
+    spoken = speak(translation, own[0]) if own else None
+    return (spoken.value, own[1]) if spoken and own else None

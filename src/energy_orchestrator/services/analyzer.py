@@ -22,6 +22,7 @@ from energy_orchestrator.analyze.estimator import NodeHardware, PowerCurve, Powe
 from energy_orchestrator.analyze.node_power import NodePower, ZoneReading, node_power
 from energy_orchestrator.model.units import Tier
 from energy_orchestrator.services import series_queries
+from energy_orchestrator.services.calibrations import Calibrations, zone_reading
 
 SETTLE = timedelta(seconds=2.5)
 """A window is worked on when it has been over for so long: time for samples to travel."""
@@ -62,6 +63,7 @@ class Analyzer:
         self._model = model
         self._window = timedelta(seconds=window_seconds)
         self._clock = clock
+        self._calibrations = Calibrations(series)
         self._worked_to: datetime | None = None
         self._caught_up: datetime | None = None
 
@@ -118,17 +120,9 @@ class Analyzer:
     def _powers(self, nodes: pa.Table, parameters: Mapping[str, Any], now: datetime) -> list[NodePower]:
         readings: dict[WindowKey, list[ZoneReading]] = defaultdict(list)
         for row in self._series.query(series_queries.METER_WINDOWS, parameters).to_pylist():
-            readings[row["tenant"], row["host"], row["window_end"]].append(
-                ZoneReading(
-                    row["meter"],
-                    row["zone"],
-                    Tier(row["tier"]),
-                    row["energy_joules"],
-                    row["power_watts"],
-                    row["covered_seconds"],
-                )
-            )
+            readings[row["tenant"], row["host"], row["window_end"]].append(zone_reading(row))
         hardware = self._hardware()
+        self._calibrations.refresh(now, {node: known for node, (known, _) in hardware.items()})
         rest = self._rest(now)
         unknown = (NodeHardware(), self._model.curve(NodeHardware()))
         powers = []
@@ -138,7 +132,8 @@ class Analyzer:
             busy, threads = row["busy_cpu_seconds"], known.threads or self._model.typical_threads
             load = (row["seen_cpu_seconds"] if busy is None else busy) / (row["covered_seconds"] * threads)
             at_rest = {tier: (watts, cores / threads) for tier, (watts, cores) in rest[key].items()}
-            power = node_power(readings[*key, row["window_end"]], curve, load, at_rest)
+            taught, end = self._calibrations.of(key, known), row["window_end"]
+            power = node_power(readings[*key, end], curve, load, at_rest, taught, end.timestamp())
             powers.append(power if busy is not None else replace(power, source=power.source + NO_KERNEL))
         return powers
 
@@ -162,7 +157,7 @@ class Analyzer:
         """Lowest watts of each node by tier, and the busy cores at its quietest."""
         found: dict[NodeKey, dict[Tier, tuple[float, float]]] = defaultdict(dict)
         for row in self._series.query(series_queries.IDLE_AT_REST, {"start": now - REST_HISTORY}).to_pylist():
-            found[row["tenant"], row["host"]][Tier(row["tier"])] = (row["idle_watts"], row["busy_cores"])
+            found[row["tenant"], row["host"]][Tier(row["told_tier"])] = (row["idle_watts"], row["busy_cores"])
         return found
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from energy_orchestrator.analyze.estimator import evaluation
-from energy_orchestrator.analyze.estimator.cpu_names import cpu_key
+from energy_orchestrator.analyze.estimator import evaluation, variation
+from energy_orchestrator.analyze.estimator.cpu_names import cpu_key, vendor
 from energy_orchestrator.analyze.estimator.model import MODEL_FILE
 from energy_orchestrator.analyze.estimator.shape import shapes
 from energy_orchestrator.analyze.estimator.training import (
@@ -78,12 +78,15 @@ def node_scores(data: TrainingData, tick: Tick) -> dict[str, Any]:
         "untouched": evaluation.unseen_cpus(servers, out, listed & fresh),
         "levels": evaluation.simulated_levels(servers, out, shape, statistics, vendor_matters=True),
         "levels_other": evaluation.simulated_levels(servers, out, shape, statistics, vendor_matters=False),
+        "alike": variation.alike(servers),
+        "split": variation.split_errors(shape, statistics, amd_shares(servers.machines)),
         "shift": evaluation.shift_in_time(servers, data.tdp_watts, statistics, tick),
     }
 
 
 def _held_out_scores(data: TrainingData, out: HeldOut) -> dict[str, Any]:
     return {
+        "other_vendors": sum(not vendor(name) for name in data.servers.machines.cpu),
         "unseen": evaluation.unseen_cpus(data.servers, out),
         "one_end": evaluation.with_one_end(data.servers, out),
     }

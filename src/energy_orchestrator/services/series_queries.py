@@ -75,6 +75,17 @@ WHERE window_end_ms > toUnixTimestamp64Milli({start:DateTime64(3, 'UTC')})
 GROUP BY tenant, host, window_end_ms, meter, zone, tier
 """
 
+METER_WINDOWS_OF_NODE = METER_WINDOWS.replace(
+    "WHERE tier IS NOT NULL", "WHERE tenant = {tenant:String} AND host = {host:String} AND tier IS NOT NULL"
+)
+
+NODES_OF_TWO_TIERS = """
+SELECT tenant, host FROM meter_sample
+WHERE tier IS NOT NULL AND (energy_joules IS NOT NULL OR power_watts IS NOT NULL)
+  AND timestamp > {start:DateTime64(3, 'UTC')}
+GROUP BY tenant, host HAVING uniqExact(tier) > 1 ORDER BY tenant, host
+"""
+
 WORKLOAD_WINDOWS = f"""
 SELECT tenant, host, window_end, workload, any(kind) AS workload_kind, replica,
        sum(cpu) AS cpu_seconds, sum(memory) AS mem_bytes
@@ -87,11 +98,15 @@ FROM (
 GROUP BY tenant, host, window_end, workload, replica
 """
 
+# What was calibrated on a better tier is told in that tier's watts.
 IDLE_AT_REST = """
-SELECT tenant, host, tier, quantile(0.02)(node_joules / window_seconds) AS idle_watts,
+SELECT tenant, host, multiIf(position(power_source, 'calibrated on wall') > 0, 'wall',
+                             position(power_source, 'calibrated on bmc') > 0, 'bmc', tier) AS told_tier,
+       quantile(0.02)(node_joules / window_seconds) AS idle_watts,
        quantile(0.02)(busy_cpu_seconds / window_seconds) AS busy_cores, count() AS n
-FROM node_energy WHERE timestamp > {start:DateTime64(3, 'UTC')} AND tier != 'model' AND window_seconds > 0
-GROUP BY tenant, host, tier HAVING n >= 60
+FROM node_energy
+WHERE timestamp > {start:DateTime64(3, 'UTC')} AND tier != 'model' AND window_seconds > 0
+GROUP BY tenant, host, told_tier HAVING n >= 60
 """
 
 NODE_HARDWARE = """

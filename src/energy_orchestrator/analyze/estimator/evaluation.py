@@ -2,7 +2,8 @@
 
 SPECpower's file here has two wall readings of a server, at rest and at full load, so these two are scored truthfully.
 Loads between are scored on simulated curves: each server keeps its measured ends, and its shape is drawn from the
-published spread of 619 servers. Every function takes the servers and predictions held out, and returns rows.
+published spread of 619 servers: the model's own curve is the mean of that spread, so those scores flatter it. Every
+function takes the servers and predictions held out, and returns rows.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 SHIFTS = ((2016, 2019), (2018, 2021), (2020, 2022), (2022, 2026))
-"""Trained to, tested to. The last is the last word: nothing was chosen on it."""
+"""Trained to, tested to. The widening for newer machines was set after all four had been seen."""
 SIMULATION_SEED = 20260323
 
 
@@ -221,6 +222,9 @@ def shift_in_time(
             found.append((f"{last} / {to}", score("model", part, truth, value, inside)))
             ratio = _median_ratio(servers.take(old), tdp, part)
             listed = np.isfinite(size)
+            if not listed.all():
+                same = score("model, only where the TDP is listed", part, truth[listed], value[listed], inside[listed])
+                found.append((f"{last} / {to}", same))
             simple = score("TDP x sockets x median ratio (baseline)", part, truth[listed], (ratio * size)[listed])
             found.append((f"{last} / {to}", simple))
         tick()

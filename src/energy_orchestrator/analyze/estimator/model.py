@@ -45,8 +45,8 @@ Reading = tuple[Floats, Floats]
 MODEL_FILE = "node_power_model.json"
 MODEL_VERSION = 2
 NEWER_WIDENING, NEWER_PER_YEAR = 1.3, 0.1
-"""Of the interval's logarithm, for a generation newer than all trained on, and more for each year beyond; chosen on
-shifts in time up to 2022 (docs/accuracy.md)."""
+"""Of the interval's logarithm, for a generation newer than all trained on, and more for each year beyond. Set by
+judgement after the coverage of all four shifts in time had been seen with 1.6 for every year (docs/accuracy.md)."""
 GUESSED_WIDENING = 1.5
 """The same where clock, memory, cores or sockets had to be guessed; assumed."""
 OUTSIDE_WIDENING = 1.5

@@ -2,7 +2,8 @@
 
 A row that cannot be right (a load of 140, more cores than threads, idle above full) gets a reason and no watts. A cell
 left empty is unknown: clock, memory, year and CPU are then guessed with a wider interval, and the reason says so. A
-machine far outside anything measured is abstained from. Pure: text in, text out; the CLI reads and writes files.
+number outside `LIMITS` cannot be a server's and gets no watts; a machine within them but unlike all trained on gets
+watts with a wider interval and the reason. Pure: text in, text out; the CLI reads and writes files.
 """
 
 from __future__ import annotations

@@ -2,10 +2,12 @@
 
 Made from published statistics (mean and quantiles by load and hardware year over 619 servers), not from the servers:
 between the years' groups the curve is interpolated. Since 2018 the spread has two humps; that AMD's curves are the
-upper one (they rise early, Intel's late) is inferred: taking AMD from the quantiles 75 and 95 % and Intel from 25 and
-50 %, mixed by the AMD share among SPECpower's servers of those years, gives back the published mean to 0.01. What that
-explains of the variance is taken off the spread within a vendor, in part only (`TRUST`), since nothing here can measure
-it. docs/accuracy.md simulates both cases: that it is true, and that it is not.
+upper one (they rise early, Intel's late) is inferred, with the help of remembered SPEC results of single servers, not
+measured here: AMD is taken from the quantiles 75 and 95 %, Intel from 25 and 50 %. Mixed by the AMD share among
+SPECpower's servers of those years they give back about the published mean (`variation.split_errors`; docs/accuracy.md
+has the figures), which many another split would do as well. What it explains of the variance is taken off the spread
+within a vendor, in part only (`TRUST`), since nothing here can measure it. docs/accuracy.md simulates both cases: that
+it is true, and that it is not.
 """
 
 from __future__ import annotations

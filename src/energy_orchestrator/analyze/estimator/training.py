@@ -3,7 +3,8 @@
 Idle and full watts, each as a ratio to sockets x TDP, are fitted by boosted trees (XGBoost, exact splits, one thread,
 a fixed seed) and by a Gaussian process; `regression.py` takes their mean. Errors for the intervals come from ten folds
 with whole CPU models held out. Trees' settings and the process's length scales were chosen on 70 % of the CPU models
-(`development`), so the other 30 % have never been seen by any choice; docs/accuracy.md gives both.
+(`development`). For errors the other 30 % are untouched; for coverage they are not, since the groups of the intervals
+were chosen after coverage over all CPU models had been seen. docs/accuracy.md gives both.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ LENGTHS = {
     "idle": dict.fromkeys(COLUMNS, 2.0),
     "full": dict(zip(COLUMNS, (1.7, 2.1, 30, 19, 5.8, 1.1, 30, 1.6, 0.34, 8.3, 3.4, 12, 4.5), strict=True)),
 }
-"""In standard deviations. Full: the largest marginal likelihood on the development CPUs; idle: best of four tried."""
+"""In standard deviations. Full: the largest marginal likelihood on the development CPUs; idle: best of seven tried."""
 NOISE = {"idle": 0.1, "full": 0.107}
 RECENT = 2018
 """Hosts of today's virtual machines: servers published since."""
@@ -98,7 +99,7 @@ def groups(machines: Machines, count: int = FOLDS, salt: str = "") -> NDArray[np
 
 
 def development(machines: Machines) -> Bools:
-    """The CPU models on which settings were chosen; the others are for the last word."""
+    """The CPU models on which settings were chosen; the others are for the last word on errors (not on coverage)."""
     return np.array([zlib.crc32(("dev" + cpu_key(name).split(":")[1]).encode()) % 10 < 7 for name in machines.cpu])
 
 
@@ -231,7 +232,7 @@ def serialised(document: Mapping[str, Any]) -> str:
 
 
 def _boosted(rows: Floats, target: Floats, part: str) -> Trees:
-    import xgboost  # 19 MB: wanted by training only
+    import xgboost  # wanted by training only (docs/adr/0012)
 
     names = TREE_COLUMNS[part]
     columns = np.array([COLUMNS.index(name) for name in names])

@@ -1,4 +1,4 @@
-"""Boosted trees evaluated with numpy alone, so that the live path needs no XGBoost (19 MB, 0.4 s to import).
+"""Boosted trees evaluated with numpy alone, so that the live path needs no XGBoost (docs/adr/0012 has its cost).
 
 Every tree is stored as a whole binary tree of the same depth: for each inner node a column and a threshold, for each
 leaf a value. A row goes left where it is smaller than the threshold, in single precision, as XGBoost does it.
