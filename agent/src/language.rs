@@ -18,6 +18,8 @@ const MAX_SECTION_BYTES: u64 = 4 << 20;
 const MAX_RELEASE_BYTES: u64 = 16 << 10;
 /// node's executable has some 100 MB, its version in the first half.
 const NODE_SEARCH_BYTES: u64 = 64 << 20;
+const PIECE_BYTES: usize = 256 << 10;
+const MAX_VERSION_BYTES: usize = 20;
 
 /// A language and, where a path tells it, the version of its runtime.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -110,7 +112,7 @@ pub fn by_content(exe: &Path) -> Language {
         Some(Language { name: None | Some("c"), .. }) | None => {}
         Some(found) => return found,
     }
-    let mut content = Vec::new();
+    let mut content = Vec::with_capacity(SEARCH_BYTES as usize);
     let read = File::open(exe).and_then(|file| file.take(SEARCH_BYTES).read_to_end(&mut content));
     let found = if read.is_ok() { in_content(&content) } else { Language::default() };
     if found.name.is_some() {
@@ -153,7 +155,7 @@ fn find(content: &[u8], mark: &[u8]) -> Option<usize> {
 
 /// `1.22.3` at the start of a text; at least one dot.
 fn digits(text: &[u8]) -> Option<String> {
-    let text = &text[..text.len().min(20)];
+    let text = &text[..text.len().min(MAX_VERSION_BYTES)];
     let end = text.iter().position(|b| !b.is_ascii_digit() && *b != b'.').unwrap_or(text.len());
     let version = std::str::from_utf8(&text[..end]).ok()?.trim_matches('.');
     version.contains('.').then(|| version.to_owned())
@@ -178,11 +180,7 @@ pub fn version_in_files(
             file.take(MAX_RELEASE_BYTES).read_to_string(&mut text).ok()?;
             java_release(&text)
         }
-        "node" => {
-            let mut content = Vec::new();
-            File::open(exe_file).ok()?.take(NODE_SEARCH_BYTES).read_to_end(&mut content).ok()?;
-            node_release(&content)
-        }
+        "node" => node_release(File::open(exe_file).ok()?.take(NODE_SEARCH_BYTES), PIECE_BYTES),
         _ => None,
     }
 }
@@ -195,9 +193,23 @@ pub fn java_release(text: &str) -> Option<String> {
     (!value.is_empty() && value.len() <= 32 && value.bytes().all(plain)).then(|| value.to_owned())
 }
 
-fn node_release(content: &[u8]) -> Option<String> {
+/// Looks through node's executable a piece at a time: it is larger than all else that the agent holds.
+fn node_release(mut content: impl Read, piece_bytes: usize) -> Option<String> {
     const MARK: &[u8] = b"nodejs.org/download/release/v";
-    digits(&content[find(content, MARK)? + MARK.len()..])
+    let mut piece = Vec::new();
+    loop {
+        let read = content.by_ref().take(piece_bytes as u64).read_to_end(&mut piece).ok()?;
+        // Near its end the version may be cut off; then it stands whole in the next piece.
+        let enough = |at: &usize| read == 0 || piece.len() - at >= MARK.len() + MAX_VERSION_BYTES;
+        if let Some(at) = find(&piece, MARK).filter(enough) {
+            return digits(&piece[at + MARK.len()..]);
+        }
+        if read == 0 {
+            return None;
+        }
+        let keep = piece.len().min(MARK.len() + MAX_VERSION_BYTES);
+        piece.drain(..piece.len() - keep);
+    }
 }
 
 /// Whether the C++ library is loaded.
@@ -279,7 +291,11 @@ mod tests {
         );
         assert_eq!(java_release("JAVA_VERSION=\"a b\"\n"), None);
         let content = b"https://nodejs.org/download/release/v20.20.2/node-v20.20.2.tar.gz";
-        assert_eq!(node_release(content).as_deref(), Some("20.20.2"));
+        for piece_bytes in [1, 7, 60, 64, 4096] {
+            let found = node_release(&content[..], piece_bytes);
+            assert_eq!(found.as_deref(), Some("20.20.2"), "in pieces of {piece_bytes}");
+        }
+        assert_eq!(node_release(&b"nodejs.org/download/release/"[..], 8), None);
 
         let root = tempfile::tempdir().unwrap();
         let home = root.path().join("opt/jdk");
@@ -295,7 +311,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_them_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), text in ".{0,100}") {
-            let _ = (in_sections(Some(&bytes), Some(&bytes)), in_content(&bytes), node_release(&bytes));
+            let _ = (in_sections(Some(&bytes), Some(&bytes)), in_content(&bytes), node_release(&bytes[..], 16));
             let _ = (java_release(&text), by_name_and_maps("ruby", &text));
         }
     }
