@@ -28,7 +28,7 @@ from energy_orchestrator.model.wire import Kind
 
 pytestmark = pytest.mark.slow
 
-KINDS = ("samples", "meters", "inventory", "profiles")
+KINDS = ("samples", "meters", "inventory", "profiles", "counters")
 PARTITIONS = 3
 EC = ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
 
