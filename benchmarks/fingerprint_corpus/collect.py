@@ -83,7 +83,7 @@ def running(program: Program, setting: Setting, folder: Path, streams: list[Path
         command, fed = known.tool_command(program.name.split("/")[1], setting.input)
         if command[0] == "bc":
             script = folder / f"script-{setting.input}"
-            script.write_text(known.BC_SCRIPTS[setting.input], encoding="utf-8")
+            script.write_text(known.BC_SCRIPTS[setting.input] + "\n", encoding="utf-8")
             command, fed = ("bc", "-l", "-q", str(script)), False
         if command[0] == "sort":
             command += ("-T", str(folder))
@@ -193,6 +193,15 @@ def profile(program: Program, setting: Setting, folder: Path, streams: list[Path
     }
 
 
+def attempt(program: Program, setting: Setting, *rest: Any) -> dict[str, Any] | None:
+    """A record, or None and a line that says why there is none."""
+    try:
+        return profile(program, setting, *rest)
+    except (OSError, RuntimeError) as error:
+        print(f"left out: {program.name}, {setting}: {error}")
+        return None
+
+
 def write(records: list[dict[str, Any]], out: IO[bytes]) -> None:
     """One JSON object a line, compressed."""
     records.sort(key=lambda it: (it["program"], it["build"], it["quota"] or 1.0, it["input"]))
@@ -218,17 +227,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="eo-corpus-") as name:
         folder = Path(name)
         streams = write_streams(folder)
-        for program in track(wanted, description="Building"):
-            for build_name in program.builds if program.language != "tool" else ():
-                known.build(program, build_name, folder)
+        builds = [(it, name) for it in wanted if it.language != "tool" for name in it.builds]
+        with ThreadPoolExecutor(2) as pool:
+            made = pool.map(lambda one: known.build(*one, folder), builds)
+            list(track(made, total=len(builds), description="Building"))
         # Runs of one program lie apart in time, so that a passing load on the machine is not its mark.
         jobs = [(program, setting) for program in wanted for setting in settings(program)]
         random.Random(7).shuffle(jobs)
         records = []
         with ThreadPoolExecutor(options.at_once) as pool:
-            todo = pool.map(lambda job: profile(*job, folder, streams, options), jobs)
+            todo = pool.map(lambda job: attempt(*job, folder, streams, options), jobs)
             for record in track(todo, total=len(jobs), description="Profiling"):
-                records.append(record)
+                if record:
+                    records.append(record)
     with options.out.open("wb") as out:
         write(records, out)
     few = [it for it in records if it["samples"] < 20]
