@@ -34,7 +34,6 @@ from tools.accuracy_report import replace_section
 ACCURACY = Path(__file__).parents[1] / "docs" / "accuracy.md"
 Record = dict[str, Any]
 Likeness = NDArray[np.float64]
-AS_TICK = ("read_bytes", "written_bytes", "voluntary_switches")
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def profile_of(record: Record, without_own_symbols: bool = False) -> Profile:
     """A record as the core takes it."""
     seen = record["resources"]
     resources = {name: seen[name] for name in ("resident_bytes", "threads")}
-    resources |= {name: [value * TICK_SECONDS for value in seen[name]] for name in AS_TICK}
+    resources["voluntary_switches"] = [value * TICK_SECONDS for value in seen["voluntary_switches"]]
     both = zip(seen["user_seconds"], seen["system_seconds"], strict=True)
     resources["cpu_seconds"] = [(user + system) * TICK_SECONDS for user, system in both]
     stacks = []
@@ -257,7 +256,8 @@ Groups (HDBSCAN, at least {MIN_MEMBERS} members; a run in no group counts as a g
 {chr(10).join(groups)}
 
 What is used: names of functions, normalised, of programs and libraries; names of shared libraries where a function has
-no name; /proc's memory, threads, bytes read and written, and voluntary switches. Not used: the name of a process, of
+no name; /proc's memory, threads, voluntary switches and
+CPU time. Not used: the name of a process, of
 its file or of its build, addresses and offsets.
 """
 

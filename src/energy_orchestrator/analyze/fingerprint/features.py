@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +25,13 @@ from energy_orchestrator.analyze.fingerprint.normalise import component, stack_n
 Floats = NDArray[np.float64]
 FAMILIES: dict[str, float] = {"self": 1.0, "under": 1.0, "call": 0.5, "part": 0.7, "does": 0.5}
 """Weight of each family in the vector; chosen on half of the corpus, see docs/accuracy.md."""
+CALLS = 5
+"""So many calls from the top: further down they are those of every program in the language."""
 BINS = 8
 # measure: lowest and highest value that differ, on a logarithmic scale
 MEASURES: dict[str, tuple[float, float]] = {
     "resident_bytes": (2e6, 4e9),
     "threads": (1.0, 256.0),
-    "read_bytes_per_cpu_second": (1e3, 1e10),
-    "written_bytes_per_cpu_second": (1e3, 1e10),
     "voluntary_switches_per_cpu_second": (1.0, 1e6),
     "busy_relative_to_mean": (0.05, 20.0),
 }
@@ -43,8 +44,8 @@ class Profile:
 
     Attributes:
         stacks: frames from root to leaf, without the process's name, and samples.
-        resources: by measure one value a tick; `cpu_seconds` of the tick, `resident_bytes`, `threads`, and
-            `read_bytes`, `written_bytes`, `voluntary_switches` of the tick. What is unknown is left out.
+        resources: by measure one value a tick: `resident_bytes` and `threads`, `cpu_seconds` and `voluntary_switches`
+            of the tick. What is unknown is left out.
     """
 
     stacks: Sequence[tuple[Sequence[str], int]]
@@ -68,7 +69,7 @@ def tokens(stacks: Iterable[tuple[Sequence[str], int]]) -> dict[str, dict[str, f
         found["self"][names[-1]] += count
         for name in set(names):
             found["under"][name] += count
-        for pair in {(a, b) for a, b in zip(names[-6:-1], names[-5:], strict=True)} if len(names) > 1 else ():
+        for pair in set(pairwise(names[-CALLS - 1 :])):
             found["call"][">".join(pair)] += count
         for part in {component(name) for name in names}:
             found["part"][part] += count
@@ -87,9 +88,8 @@ def histograms(resources: Mapping[str, Sequence[float]]) -> Floats:
     if cpu is not None and cpu.sum() > LEAST_CPU_SECONDS:
         # A limited process stands still in some ticks: a rate is of the whole span where the tick has no CPU.
         per_tick = np.maximum(cpu, cpu.mean() / 4)
-        for name in ("read_bytes", "written_bytes", "voluntary_switches"):
-            if name in series:
-                by_measure[f"{name}_per_cpu_second"] = series[name] / per_tick
+        if "voluntary_switches" in series:
+            by_measure["voluntary_switches_per_cpu_second"] = series["voluntary_switches"] / per_tick
         by_measure["busy_relative_to_mean"] = cpu / cpu.mean()
     rows = np.zeros((len(MEASURES), BINS))
     for row, (name, (low, high)) in zip(rows, MEASURES.items(), strict=True):

@@ -1,9 +1,9 @@
 """Tokens and histograms -> a vector of 256 float32 of length one.
 
-Each token has a direction of its own: signs in a few of 208 dimensions, drawn from a hash of its name (sparse random
+Each token has a direction of its own: signs in a few of 224 dimensions, drawn from a hash of its name (sparse random
 projection: Achlioptas, Journal of Computer and System Sciences 66, 2003; Weinberger et al., Feature Hashing, ICML
 2009). Nothing is trained there, so vectors of different years can be compared. What is learned is how common a token
-is (the IDF of TF-IDF, Sparck Jones 1972): a table of document frequencies, named by its version. The last 48
+is (the IDF of TF-IDF, Sparck Jones 1972): a table of document frequencies, named by its version. The last 32
 dimensions are the histograms.
 """
 
