@@ -2,7 +2,7 @@
 
 Removed: parameter lists, return types, template and generic arguments, clone and version suffixes, hashes of Rust,
 numbers of lambdas and closures, variants for instruction sets, addresses and offsets. A frame without a name becomes
-`?`, with the library's name where it is a shared library; the name of a program or of its own files is never kept.
+`?`, with the library's name where it is a shared library, else with the number of such calls in a row; the name of a program or of its own files is never kept.
 Interrupts are cut off: they belong to the machine.
 """
 
@@ -14,6 +14,8 @@ from functools import lru_cache
 
 UNNAMED = "?"
 KERNEL = "kernel"
+DEEPEST = 6
+"""Of calls without a name in a row that are told apart: their number is all that a stripped program shows of itself."""
 _FRAME = re.compile(r"^(?P<name>.*) \((?P<module>[^()]*)\)$", re.DOTALL)
 _ADDRESS = re.compile(r"^\[?(0x)?[0-9a-f]{6,}(\+0x[0-9a-f]+)?\]?$|^\[[^\]]*\+0x[0-9a-f]+\]$|^\[unknown\]$")
 _LIBRARY = re.compile(r"^(?P<stem>[\w+.-]*?)[-.]?(\d[\d.]*)?(\.cpython-[\w-]+|\.abi3)?\.so([.\d]*)$")
@@ -78,14 +80,17 @@ def _without_brackets(name: str) -> str:
 
 @lru_cache(maxsize=100_000)
 def _stack_names(stack: tuple[str, ...]) -> tuple[str, ...]:
-    names: list[str] = []
+    runs: list[tuple[str, int]] = []
     for frame in stack:
         name = frame_name(frame)
         if name.startswith("kernel:") and _INTERRUPT.match(name.removeprefix("kernel:")):
             break
-        if not names or names[-1] != name:  # recursion counts once, as in one build it may be a loop
-            names.append(name)
-    return tuple(names)
+        # Recursion counts once: in another build it may be a loop.
+        if runs and runs[-1][0] == name:
+            runs[-1] = (name, runs[-1][1] + 1)
+        else:
+            runs.append((name, 1))
+    return tuple(f"{name}{min(deep, DEEPEST)}" if name == UNNAMED else name for name, deep in runs)
 
 
 def stack_names(stack: Sequence[str]) -> tuple[str, ...]:
@@ -96,7 +101,7 @@ def stack_names(stack: Sequence[str]) -> tuple[str, ...]:
 def component(name: str) -> str:
     """What a name belongs to: its package, class or name space; else the first part of its name."""
     if name.startswith((UNNAMED, "kernel:")):
-        return name.split(":")[0]
+        return name.split(":")[0].rstrip("0123456789")
     head = re.split(r"::|\.|/(?=[^/]*\.)", name)
     if len(head) > 1:
         return "::".join(head[:-1])

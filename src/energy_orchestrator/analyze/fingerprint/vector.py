@@ -41,7 +41,7 @@ class FingerprintModel:
 
     documents: int = 0
     frequencies: dict[str, int] = field(default_factory=dict)
-    resource_weight: float = 0.35
+    resource_weight: float = 0.5
     families: dict[str, float] = field(default_factory=lambda: dict(FAMILIES))
 
     @property
