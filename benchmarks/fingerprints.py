@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 from sklearn.metrics import adjusted_rand_score
+from tools.accuracy_report import replace_section
 
 from benchmarks.fingerprint_corpus.collect import MIDDLE_INPUT, TICK_SECONDS, load
 from benchmarks.fingerprint_corpus.programs import BUILDS
 from energy_orchestrator.analyze.fingerprint.clusters import MIN_MEMBERS, group
 from energy_orchestrator.analyze.fingerprint.features import Profile
 from energy_orchestrator.analyze.fingerprint.vector import SHIPPED, FingerprintModel
-from tools.accuracy_report import replace_section
 
 ACCURACY = Path(__file__).parents[1] / "docs" / "accuracy.md"
 Record = dict[str, Any]
@@ -48,7 +48,9 @@ class Score:
         if not self.asked:
             return "-"
         low, high = wilson(self.right, self.asked)
-        return f"{100 * self.right / self.asked:.1f} ({self.right} of {self.asked}; {100 * low:.0f} to {100 * high:.0f})"
+        return (
+            f"{100 * self.right / self.asked:.1f} ({self.right} of {self.asked}; {100 * low:.0f} to {100 * high:.0f})"
+        )
 
 
 def wilson(right: int, asked: int, z: float = 1.96) -> tuple[float, float]:
@@ -187,7 +189,7 @@ def evaluate(records: list[Record]) -> str:
             if name == "fingerprint" and score.wrong:
                 details += f"- {title}: {'; '.join(sorted(score.wrong))}\n"
         rows.append(f"| {name} | {' | '.join(cells)} |")
-    return _section(records, tested, vectors, rows, details, _grouped(records, tested, ways, vectors))
+    return _section(records, vectors, rows, details, _grouped(records, tested, ways, vectors))
 
 
 def _gram(profiles: Sequence[Profile], model: FingerprintModel) -> Likeness:
@@ -208,7 +210,7 @@ def _grouped(
     rows = []
     for title, kept in (
         ("usual builds, CPU limits, other builds", lambda it: not it["stripped"]),
-        ("the same and stripped builds", lambda it: True),
+        ("the same and stripped builds", lambda _: True),
     ):
         at = [i for i, it in enumerate(records) if tested[i] and kept(it)]
         chosen = [records[i] for i in at]
@@ -224,7 +226,7 @@ def _grouped(
 
 
 def _section(
-    records: list[Record], tested: list[bool], vectors: NDArray[np.float32], rows: list[str], details: str,
+    records: list[Record], vectors: NDArray[np.float32], rows: list[str], details: str,
     groups: list[str],
 ) -> str:  # fmt: skip
     programs = sorted({it["program"] for it in records})

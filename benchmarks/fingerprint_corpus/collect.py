@@ -64,8 +64,8 @@ def write_streams(folder: Path) -> list[Path]:
     """Three files for the tools: text, records, and noise."""
     chosen, files = random.Random(7), []
     makers = (
-        lambda n: " ".join(chosen.choice(("node-%d" % (n % 99), "the", "is", "idle", "power", "of")) for _ in range(9)),
-        lambda n: '{"id": %d, "node": "host-%d", "watts": %.3f}' % (n, n % 500, chosen.random() * 400),
+        lambda n: " ".join(chosen.choice((f"node-{n % 99}", "the", "is", "idle", "power", "of")) for _ in range(9)),
+        lambda n: json.dumps({"id": n, "node": f"host-{n % 500}", "watts": round(chosen.random() * 400, 3)}),
         lambda n: chosen.randbytes(36).hex() + (" " if n % 3 else "-"),
     )
     for index, make in enumerate(makers):

@@ -46,9 +46,7 @@ def unit(seed: int) -> np.ndarray:
 
 
 def fingerprint(workload: str, seed: int, tenant: str = "local", model: str = "m1") -> Fingerprint:
-    return Fingerprint(
-        tenant, workload, model, unit(seed), 100, NOW, {"sorting": 0.5}, {"zeta": 0.4, "alpha": 0.2}
-    )
+    return Fingerprint(tenant, workload, model, unit(seed), 100, NOW, {"sorting": 0.5}, {"zeta": 0.4, "alpha": 0.2})
 
 
 def test_it_comes_back_as_it_went_in(store: FingerprintStore) -> None:

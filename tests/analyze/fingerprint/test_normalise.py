@@ -19,7 +19,7 @@ from energy_orchestrator.analyze.fingerprint.normalise import component, frame_n
         ("compress/flate.(*compressor).deflate (main)", "compress/flate.compressor.deflate"),
         ("main.main.func1.2 (main)", "main.main.func"),
         ("runtime.goexit.abi0 (main)", "runtime.goexit"),
-        ("boolean java.util.regex.Pattern$Slice.match(java.util.regex.Matcher, int) (jit)", "java.util.regex.Pattern$Slice.match"),
+        ("boolean java.util.regex.Pattern$Slice.match(int) (jit)", "java.util.regex.Pattern$Slice.match"),
         ("int Main$$Lambda$14/0x00007f.apply(int) (jit)", "Main$.apply"),
         ("__memmove_avx_unaligned_erms (libc.so.6)", "memmove"),
         ("malloc@@GLIBC_2.2.5 (libc.so.6)", "malloc"),

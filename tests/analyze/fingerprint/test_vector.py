@@ -70,7 +70,12 @@ def test_what_differs_between_builds_makes_no_difference() -> None:
 
 
 def test_a_cpu_limit_that_stretches_time_moves_the_resources_little() -> None:
-    free = {"cpu_seconds": [0.2] * 15, "voluntary_switches": [400.0] * 15, "resident_bytes": [3e7] * 15, "threads": [2.0] * 15}
+    free = {
+        "cpu_seconds": [0.2] * 15,
+        "voluntary_switches": [400.0] * 15,
+        "resident_bytes": [3e7] * 15,
+        "threads": [2.0] * 15,
+    }
     held = free | {"cpu_seconds": [0.1] * 15, "voluntary_switches": [200.0] * 15}
     busier = free | {"voluntary_switches": [9.0] * 15, "resident_bytes": [3e9] * 15}
     same = vector(DEEP, **free) @ vector(DEEP, **held)

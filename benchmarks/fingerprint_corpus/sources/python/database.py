@@ -1,4 +1,5 @@
 """A table in sqlite3; the input is the kind of statement."""
+
 import sqlite3
 import sys
 

@@ -1,4 +1,5 @@
 """Messages hashed with hashlib; the input is their length."""
+
 import hashlib
 import sys
 

@@ -1,4 +1,5 @@
 """Lines matched with re; the input is the pattern."""
+
 import re
 import sys
 

@@ -1,4 +1,5 @@
 """Objects with cycles: the collector's work. The input is how many."""
+
 import sys
 
 

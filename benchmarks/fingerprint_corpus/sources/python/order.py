@@ -1,4 +1,5 @@
 """Tuples sorted with a key; the input is how many."""
+
 import random
 import sys
 

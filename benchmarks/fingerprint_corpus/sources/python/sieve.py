@@ -1,4 +1,5 @@
 """Primes in plain Python loops; the input is how many numbers."""
+
 import sys
 
 count = [1000, 20000, 300000][int(sys.argv[1])]

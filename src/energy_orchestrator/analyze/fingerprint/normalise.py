@@ -2,8 +2,8 @@
 
 Removed: parameter lists, return types, template and generic arguments, clone and version suffixes, hashes of Rust,
 numbers of lambdas and closures, variants for instruction sets, addresses and offsets. A frame without a name becomes
-`?`, with the library's name where it is a shared library, else with the number of such calls in a row; the name of a program or of its own files is never kept.
-Interrupts are cut off: they belong to the machine.
+`?`, with the library's name where it is a shared library, else with the number of such calls in a row; the name of a
+program or of its own files is never kept. Interrupts are cut off: they belong to the machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ _SUFFIX = re.compile(
 _CLOSURE = re.compile(r"\{\{?(closure|lambda|vtable\.shim|shim)[^{}]*\}?\}|\$_\d+|'lambda\d*'")
 _JAVA_HIDDEN = re.compile(r"\$\$Lambda.*?(?=\.)|\$\$?\d+|/0x[0-9a-f]+")
 _GO_CLOSURE = re.compile(r"(\.func|\.gowrap)\d+(\.\d+)*")
-_ISA = re.compile(r"(_(avx\d*|avx512\w*|sse\d*(_\d)?|ssse3|evex\d*|erms|unaligned|shaext|aesni|bmi\d?|generic|x86_64))+$")
+_ISA = re.compile(
+    r"(_(avx\d*|avx512\w*|sse\d*(_\d)?|ssse3|evex\d*|erms|unaligned|shaext|aesni|bmi\d?|generic|x86_64))+$"
+)
 _RUST_IMPL = re.compile(r"^<(?P<type>.+?) as (?P<trait>.+?)>::(?P<rest>.+)$")
 _INTERRUPT = re.compile(r"^(asm_)?(sysvec_|common_interrupt|irqentry|fred_)|^(asm_)?exc_nmi|^schedule_tail")
 _INLINE_NAMESPACE = re.compile(r"\b(__cxx11|__1|__ndk1|_V2|__detail)::")

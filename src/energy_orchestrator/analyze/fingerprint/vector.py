@@ -47,7 +47,9 @@ class FingerprintModel:
     @property
     def version(self) -> str:
         """Vectors of two versions must not be compared."""
-        text = json.dumps([FORMAT, self.documents, sorted(self.frequencies.items()), self.resource_weight, self.families])
+        text = json.dumps(
+            [FORMAT, self.documents, sorted(self.frequencies.items()), self.resource_weight, self.families]
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @classmethod
