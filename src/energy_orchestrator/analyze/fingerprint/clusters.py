@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 MIN_MEMBERS = 3
 """Two alike are neighbours, three are a group."""
+MOST_AT_ONCE = 10_000
+"""Of which all distances are held: 1.6 GB."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ def group(vectors: NDArray[np.float32], min_members: int = MIN_MEMBERS) -> NDArr
 
     if len(vectors) < max(2, min_members):
         return np.full(len(vectors), -1, dtype=np.intp)
-    found = HDBSCAN(min_cluster_size=min_members, min_samples=2, allow_single_cluster=False, copy=True)
+    # Trees over 256 dimensions only cost: with up to some thousand vectors all distances are the faster way.
+    way = "brute" if len(vectors) <= MOST_AT_ONCE else "auto"
+    found = HDBSCAN(min_cluster_size=min_members, min_samples=2, algorithm=way, copy=True)
     return np.asarray(found.fit_predict(np.asarray(vectors, dtype=np.float64)), dtype=np.intp)
 
 
