@@ -146,7 +146,9 @@ two members {PAIR_COSINE[0]} to {PAIR_COSINE[1]}, {100 * NOISE_SHARE:.0f} % in n
 {alone}
 
 Beyond one machine: shards are by a hash of the key and do not depend on the number of workers; a worker reads its
-shards and sends back leaders. The second step sees leaders only, and HDBSCAN its kept followers.
+shards and sends back leaders. The second step sees leaders only, and HDBSCAN its kept followers. Here a shard is every
+16th row. The times are by the clock, beside other work and with `nice -n 10`: a second worker gains only where a second
+core is free. Search behind leaders pays only beyond some millions; the store's HNSW index is not in this table.
 """
     print(text)
     if options.write:
