@@ -19,8 +19,10 @@ from energy_orchestrator.api.control_plane import (
     AuditEntryView,
     AuditVerification,
     BoundedView,
+    FingerprintView,
     FlameNode,
     MetricView,
+    NeighbourView,
     NodeView,
     PauseView,
     PowerPoint,
@@ -166,6 +168,25 @@ class Simulator:
 
     def alerts(self, tenant: str, minutes: float) -> list[AlertView]:
         return []
+
+    def fingerprints(self, tenant: str) -> list[FingerprintView]:
+        return [
+            FingerprintView(
+                workload=name,
+                cluster=cluster,
+                samples=900,
+                made_at=self.clock,
+                does=["json decoding"],
+                functions=["parse"],
+            )
+            for name, cluster in (("declared/inference", 1), ("declared/poller", None))
+        ]
+
+    def neighbours(self, tenant: str, workload: str, count: int) -> list[NeighbourView]:
+        if workload not in {row.workload for row in self.fingerprints(tenant)}:
+            raise NotFoundError("this workload has no fingerprint", where=workload, next_step="see the list")
+        why = "same hot path: json decoding (60 % and 40 % of the samples)"
+        return [NeighbourView(workload="declared/poller", likeness=0.87, cluster=None, reason=why)][:count]
 
     def flame_graph(self, tenant: str, workload: str, minutes: float) -> FlameNode:
         if workload not in {row.workload for row in self.workloads(tenant, minutes, 100)}:

@@ -183,3 +183,13 @@ def test_help_documents_every_exit_code(eo: Run) -> None:
     text = " ".join(eo("--help").out.split())
     for word in ("0 ok", "1 a negative answer", "2 wrong input", "4 denied", "5 not found", "6 conflict"):
         assert word in text
+
+
+def test_fingerprints_show_groups_and_why_others_are_alike(served: Run) -> None:
+    shown = served("fingerprints", "list")
+    assert shown.code == 0
+    assert "declared/inference" in shown.out
+    assert "json decoding" in shown.out
+    near = served("fingerprints", "neighbours", "declared/inference", "-o", "json")
+    assert near.json()[0]["reason"].startswith("same hot path: json decoding")
+    assert served("fingerprints", "neighbours", "declared/nothing").code == 5

@@ -85,6 +85,26 @@ class FlameNode(BaseModel):
     children: list[FlameNode] = []
 
 
+class FingerprintView(BaseModel):
+    """What a workload does, in a few words, and the group of those that do the same."""
+
+    workload: str
+    cluster: int | None
+    samples: int
+    made_at: datetime
+    does: list[str]
+    functions: list[str]
+
+
+class NeighbourView(BaseModel):
+    """A workload that does the same, and why it is thought so."""
+
+    workload: str
+    likeness: float
+    cluster: int | None
+    reason: str
+
+
 class RecommendationView(BaseModel):
     """A recommendation with its decision."""
 
@@ -259,6 +279,10 @@ class ControlPlane(Protocol):
     def alerts(self, tenant: str, minutes: float) -> list[AlertView]: ...
 
     def flame_graph(self, tenant: str, workload: str, minutes: float) -> FlameNode: ...
+
+    def fingerprints(self, tenant: str) -> list[FingerprintView]: ...
+
+    def neighbours(self, tenant: str, workload: str, count: int) -> list[NeighbourView]: ...
 
     def recommendations(self, tenant: str, *, all_statuses: bool = False) -> list[RecommendationView]: ...
 

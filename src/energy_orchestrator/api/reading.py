@@ -18,7 +18,9 @@ from energy_orchestrator.api.control_plane import (
     AlertView,
     AuditEntryView,
     AuditVerification,
+    FingerprintView,
     FlameNode,
+    NeighbourView,
     NodeView,
     PauseView,
     PowerPoint,
@@ -70,6 +72,18 @@ def workloads_csv(plane: Plane, tenant: Tenant, minutes: Minutes = 5, limit: Lim
 def flame_graph(plane: Plane, tenant: Tenant, workload: str, minutes: Minutes = 5) -> FlameNode:
     """Joules by stack of one workload, in the tree that d3-flame-graph reads."""
     return plane.flame_graph(tenant, workload, minutes)
+
+
+@router.get("/fingerprints", tags=["workloads"])
+def fingerprints(plane: Plane, tenant: Tenant) -> list[FingerprintView]:
+    """What each profiled workload does, by group; from the last hour's stacks."""
+    return plane.fingerprints(tenant)
+
+
+@router.get("/fingerprints/neighbours", tags=["workloads"])
+def neighbours(plane: Plane, tenant: Tenant, workload: str, limit: Limit = 5) -> list[NeighbourView]:
+    """Workloads that do the same as this one, the most alike first, with the reason."""
+    return plane.neighbours(tenant, workload, limit)
 
 
 @router.get("/alerts", tags=["workloads"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typer
 
-from energy_orchestrator.cli import acting, estimating, judging, looking, options, planning, running
+from energy_orchestrator.cli import acting, alike, estimating, judging, looking, options, planning, running
 
 EPILOG = (
     "Exit codes: 0 ok, 1 a negative answer (a broken log, a rollout or verdict that is not Successful), 2 wrong input, "
@@ -45,4 +45,5 @@ app.command()(acting.resume)
 app.add_typer(looking.audit, name="audit")
 app.command("import-runs")(acting.import_runs)
 app.command()(judging.judge)
+app.add_typer(alike.fingerprints, name="fingerprints")
 app.add_typer(estimating.estimator, name="estimator")

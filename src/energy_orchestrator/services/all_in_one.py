@@ -31,6 +31,7 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 
 from energy_orchestrator.analyze.estimator import default_model
+from energy_orchestrator.analyze.fingerprint import FingerprintModel
 from energy_orchestrator.api.app import create_app
 from energy_orchestrator.config import Settings
 from energy_orchestrator.decide.policy import load_policies
@@ -52,6 +53,7 @@ from energy_orchestrator.services.collector import Collector
 from energy_orchestrator.services.collector_metrics import CollectorMetrics
 from energy_orchestrator.services.control_plane import EmbeddedControlPlane, keep_head
 from energy_orchestrator.services.energy_metrics import EnergyMetrics
+from energy_orchestrator.services.fingerprints import Fingerprints
 from energy_orchestrator.services.loops import Loop, Loops
 from energy_orchestrator.services.measurements import SeriesMeasurements
 from energy_orchestrator.services.nats_server import NatsServer
@@ -61,6 +63,7 @@ from energy_orchestrator.services.series_views import SeriesViews
 from energy_orchestrator.services.workload_file import DeclaredWorkloads, load_workloads
 from energy_orchestrator.store.records import outcomes
 from energy_orchestrator.store.records.database import Database
+from energy_orchestrator.store.records.fingerprints import PostgresFingerprints
 from energy_orchestrator.store.records.local_desired import LocalDesiredStore
 from energy_orchestrator.store.series.chdb_store import ChdbSeriesStore
 from energy_orchestrator.verify.analysis import AnalysisTemplate
@@ -163,6 +166,7 @@ class _System:
         self.control_plane = EmbeddedControlPlane(
             database,
             SeriesViews(series, self._declaration_of(executor), settings.window_seconds),
+            Fingerprints(series, PostgresFingerprints(database), now, FingerprintModel.shipped()),
             orchestrator,
             self._declaration_of(executor),
             lambda: {**loops.states(), **self._children()},

@@ -17,7 +17,9 @@ from energy_orchestrator.api.control_plane import (
     AlertView,
     AuditEntryView,
     AuditVerification,
+    FingerprintView,
     FlameNode,
+    NeighbourView,
     NodeView,
     PauseView,
     PowerPoint,
@@ -31,6 +33,7 @@ from energy_orchestrator.errors import ConflictError, NotFoundError
 from energy_orchestrator.model.recommendation import Recommendation, RecommendationStatus
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.services import run_import, views
+from energy_orchestrator.services.fingerprints import Fingerprints
 from energy_orchestrator.services.orchestrator import Orchestrator
 from energy_orchestrator.services.series_views import SeriesViews
 from energy_orchestrator.store.records import audit_log, pauses, recommendations, rollouts
@@ -46,6 +49,7 @@ class EmbeddedControlPlane:
         self,
         database: Database,
         series: SeriesViews,
+        fingerprints: Fingerprints,
         orchestrator: Orchestrator,
         declaration_of: Callable[[str, str], Declaration],
         parts: Callable[[], Mapping[str, str]],
@@ -55,6 +59,7 @@ class EmbeddedControlPlane:
     ) -> None:
         self._database = database
         self._series = series
+        self._fingerprints = fingerprints
         self._orchestrator = orchestrator
         self._declaration_of = declaration_of
         self._parts = parts
@@ -86,6 +91,14 @@ class EmbeddedControlPlane:
     def flame_graph(self, tenant: str, workload: str, minutes: float) -> FlameNode:
         """As the port says."""
         return self._series.flame_graph(tenant, workload, self._since(minutes), self._clock())
+
+    def fingerprints(self, tenant: str) -> list[FingerprintView]:
+        """As the port says."""
+        return self._fingerprints.listed(tenant)
+
+    def neighbours(self, tenant: str, workload: str, count: int) -> list[NeighbourView]:
+        """As the port says."""
+        return self._fingerprints.neighbours(tenant, workload, count)
 
     def recommendations(self, tenant: str, *, all_statuses: bool = False) -> list[RecommendationView]:
         """As the port says."""

@@ -210,6 +210,23 @@ WHERE tenant = {{tenant:String}} AND workload = {{workload:String}} AND {_SPAN}
 GROUP BY stack ORDER BY sum(sample_count) DESC LIMIT 20000
 """
 
+FINGERPRINT_STACKS = f"""
+SELECT workload, stack, sum(sample_count) AS samples FROM profile_sample FINAL
+WHERE tenant = {{tenant:String}} AND {_SPAN} AND length(stack) > 0
+GROUP BY workload, stack ORDER BY workload, samples DESC LIMIT 2000 BY workload
+"""
+
+# Switches are NULL where no process of the workload shows them.
+FINGERPRINT_USES = f"""
+SELECT workload, tick, sum(cpu) AS cpu_seconds, sum(memory) AS resident_bytes, sum(tasks) AS threads,
+       sum(switches) AS voluntary_switches
+FROM (
+    SELECT workload, toStartOfInterval(timestamp, INTERVAL 10 SECOND) AS tick, host, pid, sum(cpu_seconds) AS cpu,
+           avg(mem_bytes) AS memory, max(threads) AS tasks, sum(voluntary_switches) AS switches
+    FROM telemetry_sample FINAL WHERE tenant = {{tenant:String}} AND {_SPAN} GROUP BY workload, tick, host, pid
+) GROUP BY workload, tick ORDER BY workload, tick
+"""
+
 REPLICA_ENERGY = f"""
 SELECT timestamp, sum(active_joules) AS active_joules, sum(cpu_seconds) AS cpu_seconds,
        any(window_seconds) AS covered_seconds

@@ -1,0 +1,67 @@
+"""Which workloads are alike, and why: the reason is what both spend their samples on.
+
+Search here is exact, for some thousand vectors; the store searches more. Cosine: 1 is the same, 0 has nothing shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from energy_orchestrator.analyze.fingerprint.features import Profile, tokens
+from energy_orchestrator.analyze.fingerprint.normalise import UNNAMED
+from energy_orchestrator.analyze.fingerprint.vector import FingerprintModel
+
+LEAST_SHARED = 0.15
+"""A path is called hot when so much of the samples of both has it."""
+KEPT_FUNCTIONS = 8
+GENERAL = frozenset({"interpreter", "copying and comparing memory", "memory allocation", "kernel: memory"})
+"""True of many programs: named only where nothing more telling is shared."""
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What explains a vector: shares of samples by what they do, and of the most telling functions."""
+
+    does: Mapping[str, float]
+    functions: Mapping[str, float]
+
+
+def traits(profile: Profile, model: FingerprintModel) -> Traits:
+    """What to keep beside the vector."""
+    found = tokens(profile.stacks)
+    named = {name: share for name, share in found.get("under", {}).items() if not name.startswith(UNNAMED)}
+    telling = sorted(named, key=lambda name: (-named[name] * model.rarity(f"under:{name}"), name))[:KEPT_FUNCTIONS]
+    return Traits(found.get("does", {}), {name: named[name] for name in telling})
+
+
+def reason(one: Traits, other: Traits) -> str:
+    """Why two are neighbours, for a person to read."""
+    does = _shared(one.does, other.does)
+    telling = [name for name in does if name not in GENERAL]
+    functions = _shared(one.functions, other.functions)
+    if telling or (does and not functions):
+        name = (telling or does)[0]
+        return f"same hot path: {name} ({_percent(one.does[name])} and {_percent(other.does[name])} of the samples)"
+    if functions:
+        return f"same hot functions: {', '.join(functions[:3])}"
+    return "alike in how resources are used over time; no hot path in common"
+
+
+def nearest(vectors: NDArray[np.float32], query: NDArray[np.float32], count: int) -> list[tuple[int, float]]:
+    """Index and cosine of the most alike, the most alike first."""
+    likeness = vectors @ query
+    order = np.argsort(-likeness, kind="stable")[:count]
+    return [(int(index), float(likeness[index])) for index in order]
+
+
+def _shared(one: Mapping[str, float], other: Mapping[str, float]) -> Sequence[str]:
+    both = {name: min(share, other[name]) for name, share in one.items() if name in other}
+    return sorted((name for name, share in both.items() if share >= LEAST_SHARED), key=lambda name: (-both[name], name))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -1,0 +1,122 @@
+"""Fingerprints in Postgres, searched by pgvector's HNSW index (Malkov and Yashunin, 2016), or exactly without it.
+
+The index knows nothing of tenants: pgvector filters what it walks over, and walks on (`iterative_scan`) until enough
+of the tenant's are found. A small tenant among many is searched exactly instead, over its own rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg.types.json import Jsonb
+
+from energy_orchestrator.model.fingerprint import Fingerprint
+from energy_orchestrator.store.fingerprint_port import Near
+from energy_orchestrator.store.records.database import Connection, Database
+
+_COLUMNS = "tenant, workload, model, vector, samples, at, does, functions, cluster_id"
+EXACT_ROWS = 5_000
+"""A tenant with fewer is searched exactly: some milliseconds, and nothing is missed."""
+
+
+class PostgresFingerprints:
+    """See `store/fingerprint_port.py`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, rows: Sequence[Fingerprint]) -> None:
+        """See the port."""
+        values = [
+            (it.tenant, it.workload, it.model, it.vector.tolist(), it.samples, it.at, Jsonb(dict(it.does)),
+             Jsonb(list(it.functions.items())))
+            for it in rows
+        ]  # fmt: skip
+        with self._database.transaction() as connection, connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO fingerprint (tenant, workload, model, vector, samples, at, does, functions)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (tenant, workload) DO UPDATE SET"
+                " model = EXCLUDED.model, vector = EXCLUDED.vector, samples = EXCLUDED.samples, at = EXCLUDED.at,"
+                " does = EXCLUDED.does, functions = EXCLUDED.functions WHERE fingerprint.at <= EXCLUDED.at",
+                values,
+            )
+
+    def listed(self, tenant: str, model: str) -> list[Fingerprint]:
+        """See the port."""
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM fingerprint WHERE tenant = %s AND model = %s"  # noqa: S608 (a constant)
+                ' ORDER BY workload COLLATE "C"',
+                (tenant, model),
+            ).fetchall()
+        return [_fingerprint(row) for row in rows]
+
+    def nearest(self, tenant: str, model: str, vector: NDArray[np.float32], count: int) -> list[Near]:
+        """See the port."""
+        with self._database.transaction() as connection:
+            if not _has_pgvector(connection) or _rows_of(connection, tenant) <= EXACT_ROWS:
+                return self._exact(tenant, model, vector, count)
+            connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
+            connection.execute("SET LOCAL hnsw.ef_search = 100")
+            rows = connection.execute(
+                f"SELECT {_COLUMNS}, 1 - (vector::vector(256) <=> %s::real[]::vector(256)) AS likeness"  # noqa: S608
+                " FROM fingerprint WHERE tenant = %s AND model = %s"
+                " ORDER BY vector::vector(256) <=> %s::real[]::vector(256) LIMIT %s",
+                (vector.tolist(), tenant, model, vector.tolist(), count),
+            ).fetchall()
+        return [(_fingerprint(row), float(row["likeness"])) for row in rows]
+
+    def _exact(self, tenant: str, model: str, vector: NDArray[np.float32], count: int) -> list[Near]:
+        found = [(row, float(np.dot(row.vector, vector))) for row in self.listed(tenant, model)]
+        return sorted(found, key=lambda one: -one[1])[:count]
+
+    def set_clusters(self, tenant: str, of: Mapping[str, int | None], next_id: int) -> None:
+        """See the port."""
+        with self._database.transaction() as connection:
+            with connection.cursor() as cursor:
+                cursor.executemany(
+                    "UPDATE fingerprint SET cluster_id = %s WHERE tenant = %s AND workload = %s",
+                    [(cluster, tenant, workload) for workload, cluster in of.items()],
+                )
+            connection.execute(
+                "INSERT INTO fingerprint_next_cluster (tenant, next_id) VALUES (%s, %s) ON CONFLICT (tenant)"
+                " DO UPDATE SET next_id = greatest(fingerprint_next_cluster.next_id, EXCLUDED.next_id)",
+                (tenant, next_id),
+            )
+
+    def next_cluster_id(self, tenant: str) -> int:
+        """See the port."""
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                "SELECT next_id FROM fingerprint_next_cluster WHERE tenant = %s", (tenant,)
+            ).fetchone()
+        return int(row["next_id"]) if row else 1
+
+
+def _has_pgvector(connection: Connection) -> bool:
+    return connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchone() is not None
+
+
+def _rows_of(connection: Connection, tenant: str) -> int:
+    row = connection.execute(
+        "SELECT count(*) AS n FROM (SELECT 1 FROM fingerprint WHERE tenant = %s LIMIT %s) AS counted",
+        (tenant, EXACT_ROWS + 1),
+    ).fetchone()
+    return int(row["n"]) if row else 0
+
+
+def _fingerprint(row: Mapping[str, object]) -> Fingerprint:
+    values = dict(row)
+    return Fingerprint(
+        tenant=str(values["tenant"]),
+        workload=str(values["workload"]),
+        model=str(values["model"]),
+        vector=np.asarray(values["vector"], dtype=np.float32),
+        samples=int(str(values["samples"])),
+        at=values["at"],  # type: ignore[arg-type]
+        does=values["does"],  # type: ignore[arg-type]
+        functions=dict(values["functions"]),  # type: ignore[call-overload]
+        cluster=values["cluster_id"],  # type: ignore[arg-type]
+    )

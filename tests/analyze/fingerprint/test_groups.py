@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import adjusted_rand_score
+
+from energy_orchestrator.analyze.fingerprint import FingerprintModel, Profile
+from energy_orchestrator.analyze.fingerprint.clusters import Clustering, group, with_stable_ids
+from energy_orchestrator.analyze.fingerprint.fleet import group_shards, lead, search
+from energy_orchestrator.analyze.fingerprint.neighbours import Traits, nearest, reason, traits
+
+
+def around(centres: int, each: int, spread: float = 0.3, seed: int = 7) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(centres), each)
+    middle = random.normal(size=(centres, 256))
+    middle /= np.linalg.norm(middle, axis=1, keepdims=True)
+    rows = middle[truth] + spread * random.normal(size=(len(truth), 256)) / 16
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows.astype(np.float32), truth
+
+
+def test_known_groups_are_found() -> None:
+    vectors, truth = around(12, 8)
+    assert adjusted_rand_score(truth, group(vectors)) == pytest.approx(1.0)
+
+
+def test_two_vectors_are_no_group() -> None:
+    assert group(around(1, 2)[0]).tolist() == [-1, -1]
+
+
+labels = st.lists(st.integers(-1, 5), min_size=1, max_size=40)
+
+
+@given(labels)
+def test_the_same_groups_under_other_numbers_keep_their_ids(numbers: list[int]) -> None:
+    keys = list(range(len(numbers)))
+    first = with_stable_ids(keys, np.array(numbers), Clustering())
+    renumbered = np.array([5 - n if n >= 0 else -1 for n in numbers])
+    assert with_stable_ids(keys, renumbered, first) == first
+
+
+@given(labels, labels)
+def test_a_new_group_never_takes_an_id_that_was_used(one: list[int], two: list[int]) -> None:
+    first = with_stable_ids(range(len(one)), np.array(one), Clustering())
+    second = with_stable_ids(range(len(two)), np.array(two), first)
+    fresh = {it for it in second.of.values() if it is not None} - set(first.of.values())
+    assert all(first.next_id <= it < second.next_id for it in fresh)
+    groups: dict[int, set[int]] = {}
+    for label, cluster in zip(two, second.of.values(), strict=True):
+        if label >= 0:
+            assert cluster is not None
+            groups.setdefault(label, set()).add(cluster)
+    assert all(len(ids) == 1 for ids in groups.values())
+
+
+def test_a_group_that_splits_gives_its_id_to_the_greater_part() -> None:
+    first = with_stable_ids("abcdefg", np.zeros(7, int), Clustering())
+    second = with_stable_ids("abcdefg", np.array([1, 1, 1, 1, 0, 0, 0]), first)
+    assert [second.of[key] for key in "abcdefg"] == [1, 1, 1, 1, 2, 2, 2]
+
+
+def test_the_reason_names_what_both_do() -> None:
+    one = Traits({"json decoding": 0.6, "memory allocation": 0.7}, {"parse": 0.6})
+    other = Traits({"json decoding": 0.3, "memory allocation": 0.9}, {"decode": 0.5})
+    assert reason(one, other) == "same hot path: json decoding (60 % and 30 % of the samples)"
+    assert reason(Traits({}, {"attract": 0.9}), Traits({}, {"attract": 0.8})) == "same hot functions: attract"
+    assert "no hot path in common" in reason(Traits({"sorting": 1.0}, {}), Traits({"regex": 1.0}, {}))
+
+
+def test_traits_are_read_from_the_stacks() -> None:
+    profile = Profile([(["main (main)", "json.loads (main)", "[ab12cd34ef56+0x1] (main)"], 30), (["main (main)"], 10)])
+    found = traits(profile, FingerprintModel())
+    assert found.does == {"json decoding": 0.75}
+    assert set(found.functions) == {"main", "json.loads"}
+
+
+def test_the_nearest_is_itself() -> None:
+    vectors, _ = around(5, 4)
+    assert nearest(vectors, vectors[7], 1) == [(7, pytest.approx(1.0, abs=1e-5))]
+
+
+def test_shards_give_the_groups_of_the_whole() -> None:
+    vectors, truth = around(30, 60)
+    order = np.random.default_rng(1).permutation(len(vectors))
+    shards = [lead(vectors[order[n::4]]) for n in range(4)]
+    found = np.empty(len(vectors), int)
+    for n, (shard, groups) in enumerate(zip(shards, group_shards(shards), strict=True)):
+        found[order[n::4]] = groups[shard.of]
+    assert adjusted_rand_score(truth, found) > 0.99
+    assert sum(shard.counts.sum() for shard in shards) == len(vectors)
+
+
+def test_search_behind_the_leaders_finds_what_exact_search_finds() -> None:
+    vectors, _ = around(40, 30)
+    leaders = lead(vectors)
+    hits = [
+        len({i for i, _ in nearest(vectors, query, 10)} & set(search(vectors, leaders, query, 10, probes=8).tolist()))
+        for query in vectors[::37]
+    ]
+    assert np.mean(hits) > 9

@@ -1,0 +1,107 @@
+"""What the store of fingerprints promises, in memory and on the real Postgres with pgvector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from energy_orchestrator.model.fingerprint import Fingerprint
+from energy_orchestrator.store.fingerprint_port import FingerprintStore, MemoryFingerprints
+from energy_orchestrator.store.records import fingerprints
+from energy_orchestrator.store.records.database import Database
+from energy_orchestrator.store.records.fingerprints import PostgresFingerprints
+from records.shared import new_database
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Database]:
+    made = new_database()
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["memory", "postgres", "postgres with its index"])
+def store(
+    request: pytest.FixtureRequest, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FingerprintStore]:
+    if request.param == "memory":
+        yield MemoryFingerprints()
+        return
+    if request.param.endswith("index"):
+        monkeypatch.setattr(fingerprints, "EXACT_ROWS", 0)
+    with database.transaction() as connection:
+        connection.execute("TRUNCATE fingerprint, fingerprint_next_cluster")
+    yield PostgresFingerprints(database)
+
+
+def unit(seed: int) -> np.ndarray:
+    values = np.random.default_rng(seed).normal(size=256)
+    return (values / np.linalg.norm(values)).astype(np.float32)
+
+
+def fingerprint(workload: str, seed: int, tenant: str = "local", model: str = "m1") -> Fingerprint:
+    return Fingerprint(tenant, workload, model, unit(seed), 100, NOW, {"sorting": 0.5}, {"zeta": 0.4, "alpha": 0.2})
+
+
+def test_it_comes_back_as_it_went_in(store: FingerprintStore) -> None:
+    one = fingerprint("a", 1)
+    store.put([one])
+    [kept] = store.listed("local", "m1")
+    assert np.array_equal(kept.vector, one.vector)
+    assert kept.vector.dtype == np.float32
+    assert (kept.workload, kept.samples, kept.at, kept.cluster) == ("a", 100, NOW, None)
+    assert (dict(kept.does), list(kept.functions)) == ({"sorting": 0.5}, ["zeta", "alpha"])
+
+
+def test_the_nearest_come_first(store: FingerprintStore) -> None:
+    store.put([fingerprint(f"w{n}", n) for n in range(200)])
+    query = unit(17) + 0.05 * unit(999)
+    query /= np.linalg.norm(query)
+    found = store.nearest("local", "m1", query, 3)
+    assert found[0][0].workload == "w17"
+    assert found[0][1] == pytest.approx(float(unit(17) @ query), abs=1e-5)
+    assert [likeness for _, likeness in found] == sorted((likeness for _, likeness in found), reverse=True)
+
+
+def test_nothing_of_another_tenant_or_model_is_seen(store: FingerprintStore) -> None:
+    crowd = [fingerprint(f"other{n}", n, tenant="other") for n in range(300)]
+    store.put([*crowd, fingerprint("mine", 7), fingerprint("old", 7, model="m0")])
+    assert [row.workload for row, _ in store.nearest("local", "m1", unit(7), 5)] == ["mine"]
+    assert [row.workload for row in store.listed("local", "m1")] == ["mine"]
+
+
+def test_the_newest_stands_and_keeps_its_group(store: FingerprintStore) -> None:
+    store.put([fingerprint("a", 1)])
+    store.set_clusters("local", {"a": 4}, 5)
+    store.put([replace(fingerprint("a", 2), at=NOW + timedelta(minutes=1))])
+    store.put([replace(fingerprint("a", 3), at=NOW - timedelta(minutes=1))])
+    [kept] = store.listed("local", "m1")
+    assert np.array_equal(kept.vector, unit(2))
+    assert kept.cluster == 4
+
+
+def test_an_id_of_a_group_is_never_given_twice(store: FingerprintStore) -> None:
+    assert store.next_cluster_id("local") == 1
+    store.set_clusters("local", {}, 9)
+    store.set_clusters("local", {}, 2)
+    assert store.next_cluster_id("local") == 9
+    assert store.next_cluster_id("other") == 1
+
+
+def test_pgvector_is_really_there_and_its_index_is_used(database: Database) -> None:
+    store = PostgresFingerprints(database)
+    store.put([fingerprint(f"w{n}", n) for n in range(50)])
+    with database.transaction() as connection:
+        connection.execute("SET LOCAL enable_seqscan = off")
+        connection.execute("SET LOCAL enable_sort = off")
+        plan = connection.execute(
+            "EXPLAIN SELECT workload FROM fingerprint ORDER BY vector::vector(256) <=> %s::real[]::vector(256) LIMIT 3",
+            (unit(1).tolist(),),
+        ).fetchall()
+    assert "fingerprint_by_likeness" in str(plan)
