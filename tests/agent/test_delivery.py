@@ -334,6 +334,8 @@ def test_energy_and_profiles_reach_an_otlp_receiver(tmp_path: Path) -> None:
 
     counting = threading.Thread(target=count)
     counting.start()
+    # On a quiet machine a profile would be empty.
+    busy = subprocess.Popen(["nice", "sh", "-c", "while :; do :; done"])
     try:
         with receiver() as (url, got):
             options = ["--sink", "file", "--path", str(tmp_path / "out"), "--sysfs", str(tmp_path / "sys")]
@@ -353,6 +355,8 @@ def test_energy_and_profiles_reach_an_otlp_receiver(tmp_path: Path) -> None:
 
                 until(three, "energy, OTLP profile and pprof profile")
     finally:
+        busy.kill()
+        busy.wait()
         stop.set()
         counting.join()
     head, body = seen["/v1/metrics"]

@@ -1,11 +1,12 @@
-"""Prometheus metrics of energy: counters per node and part, and per workload, each with its tier."""
+"""Prometheus metrics of energy: counters per node and part, and per workload, each with its tier; and whether the parts
+that are stored add up to their node."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from energy_orchestrator.services import series_queries
@@ -31,7 +32,15 @@ class EnergyMetrics(Collector):
             "Active energy of a workload.",
             labels=["tenant", "host", "workload", "tier"],
         )
+        conservation = GaugeMetricFamily(
+            "eo_attribution_conservation_error_ratio",
+            "Part of a node's energy that idle, workloads and unattributed miss or exceed together, in the worst window"
+            " of the newest hour, from what is stored. Above 0.01 something is wrong: report it.",
+            labels=["tenant", "host"],
+        )
         for tenant in self._tenants:
+            for row in self._rows(series_queries.CONSERVATION, tenant):
+                conservation.add_metric([tenant, row["host"]], row["worst"])
             for row in self._rows(series_queries.ENERGY_TOTALS, tenant):
                 for part in ("idle", "active", "unattributed"):
                     node.add_metric([tenant, row["host"], row["tier"], part], row[f"{part}_joules"])
@@ -39,11 +48,13 @@ class EnergyMetrics(Collector):
                 workload.add_metric([tenant, row["host"], row["workload"], row["tier"]], row["active_joules"])
         yield node
         yield workload
+        yield conservation
 
     def describe(self) -> Iterator[Metric]:
         """Nothing is read when the collector is registered."""
         yield CounterMetricFamily("eo_node_energy_joules", "")
         yield CounterMetricFamily("eo_workload_active_energy_joules", "")
+        yield GaugeMetricFamily("eo_attribution_conservation_error_ratio", "")
 
     def _rows(self, sql: str, tenant: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._series.query(sql, {"tenant": tenant}).to_pylist()

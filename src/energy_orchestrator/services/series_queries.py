@@ -274,6 +274,24 @@ SELECT tenant, host, tier, sum(node_joules) AS node_joules, sum(idle_joules) AS 
 FROM node_energy FINAL WHERE tenant = {tenant:String} GROUP BY tenant, host, tier
 """
 
+# Of the newest hour: by how much idle, workloads and unattributed of a window miss or exceed the node, at worst.
+CONSERVATION = """
+SELECT n.host AS host,
+       max(abs(n.node_joules - n.idle_joules - n.unattributed_joules - w.active_joules) / n.node_joules) AS worst
+FROM (
+    SELECT host, timestamp, node_joules, idle_joules, unattributed_joules FROM node_energy FINAL
+    WHERE tenant = {tenant:String} AND node_joules > 0 AND timestamp > (
+        SELECT max(timestamp) FROM node_energy WHERE tenant = {tenant:String}) - INTERVAL 1 HOUR
+) AS n
+LEFT JOIN (
+    SELECT host, timestamp, sum(active_joules) AS active_joules FROM workload_energy FINAL
+    WHERE tenant = {tenant:String} AND timestamp > (
+        SELECT max(timestamp) FROM node_energy WHERE tenant = {tenant:String}) - INTERVAL 1 HOUR
+    GROUP BY host, timestamp
+) AS w ON n.host = w.host AND n.timestamp = w.timestamp
+GROUP BY n.host
+"""
+
 WORKLOAD_TOTALS = """
 SELECT host, workload, tier, sum(active_joules) AS active_joules
 FROM workload_energy FINAL WHERE tenant = {tenant:String} GROUP BY host, workload, tier
