@@ -34,7 +34,8 @@ def busy_node(folder: Path, *flags: str) -> Iterator[int]:
         missing("node is not installed")
     script = folder / "busy.js"
     script.write_text(PROGRAM)
-    with subprocess.Popen([str(node), *flags, str(script)]) as process:
+    # V8 writes logs of its own into the working directory.
+    with subprocess.Popen([str(node), *flags, str(script)], cwd=folder) as process:
         try:
             wait_until_busy(process.pid, 1.0)
             yield process.pid
