@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from tools.accuracy_report import replace_section
 
 from benchmarks.advice_record import Judged, precision_at, replayed, simulate_record
 from benchmarks.zeus_sweeps import FOLDER, batch_sweeps, power_sweeps
@@ -22,6 +21,7 @@ from energy_orchestrator.model.fleet import BatchPoint, PowerSweep
 from energy_orchestrator.recommend.batch_sweep import fit_joules
 from energy_orchestrator.recommend.confidence import calibration_error, reliability
 from energy_orchestrator.recommend.power_cap import best_limit, energy_per_operation
+from energy_orchestrator.services.report_sections import replace_section
 
 ROOT = Path(__file__).parents[1]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

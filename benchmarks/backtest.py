@@ -25,7 +25,6 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from scipy.optimize import LinearConstraint, milp
-from tools.accuracy_report import replace_section
 
 from benchmarks.backtest_rules import (
     CPU_LIMIT,
@@ -41,6 +40,7 @@ from benchmarks.backtest_rules import (
 )
 from benchmarks.simulated_fleet import DAY, SHAPES, STEP_SECONDS, Simulated, simulate
 from energy_orchestrator.recommend.placement.fleet import Counts, Flags, Floats
+from energy_orchestrator.services.report_sections import replace_section
 
 HOUR = 12
 HISTORY_DAYS = 14

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.report import tell
 from energy_orchestrator.analyze.calibration import LEAST_PAIRS, Calibration, carried, learn
-from energy_orchestrator.services.report_sections import replace_section
 
 Floats = NDArray[np.float64]
 Answer = tuple[Floats, Floats, Floats]
@@ -258,10 +258,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path)
     asked = parser.parse_args()
     for name, text in (("meters", meters_section(asked.data)), ("calibration", calibration_section(asked.data))):
-        if asked.report:
-            replace_section(asked.report, name, text)
-        else:
-            print(text)
+        tell(asked.report, name, text)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.signal import lfilter
 
+from benchmarks.report import tell
 from energy_orchestrator.analyze.change_points import ALPHA, MIN_SHARE, MIN_WINDOWS, shifts
-from energy_orchestrator.services.report_sections import replace_section
 
 Floats = NDArray[np.float64]
 WINDOWS = (MIN_WINDOWS, 144, 288, 720)
@@ -76,11 +76,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--report", type=Path)
     asked = parser.parse_args()
-    text = section(asked.trials)
-    if asked.report:
-        replace_section(asked.report, "change-points", text)
-    else:
-        print(text)
+    tell(asked.report, "change-points", section(asked.trials))
 
 
 if __name__ == "__main__":

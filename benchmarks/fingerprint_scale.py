@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from rich.progress import track
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
-from tools.accuracy_report import replace_section
 
 from energy_orchestrator.analyze.fingerprint.fleet import Leaders, group_shards, lead, search
+from energy_orchestrator.services.report_sections import replace_section
 
 DIMENSIONS, SHARDS, QUERIES, NEAREST = 256, 16, 50, 10
 NOISE_SHARE, PAIR_COSINE = 0.02, (0.74, 0.95)

@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 from sklearn.metrics import adjusted_rand_score
-from tools.accuracy_report import replace_section
 
 from benchmarks.fingerprint_corpus.collect import MIDDLE_INPUT, TICK_SECONDS, load
 from benchmarks.fingerprint_corpus.programs import BUILDS
 from energy_orchestrator.analyze.fingerprint.clusters import MIN_MEMBERS, group
 from energy_orchestrator.analyze.fingerprint.features import Profile
 from energy_orchestrator.analyze.fingerprint.vector import SHIPPED, FingerprintModel
+from energy_orchestrator.services.report_sections import replace_section
 
 ACCURACY = Path(__file__).parents[1] / "docs" / "accuracy.md"
 Record = dict[str, Any]

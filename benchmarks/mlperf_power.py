@@ -22,12 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from benchmarks.report import tell
+from benchmarks.ridge_process import Bools, Floats, RidgeProcess, root_weights
 from energy_orchestrator.analyze.estimator.cpu_names import cpu_key
 from energy_orchestrator.services.estimator_files import TDP_FILE, read_tdp
-from energy_orchestrator.services.report_sections import replace_section
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 DATA = Path(__file__).parents[2] / "shared/data"
 RUNS = "mlperf_power/power_results.csv"
 ACCELERATORS = (
@@ -53,7 +52,8 @@ SETTINGS = {
     **{"max_depth": 3, "eta": 0.05, "subsample": 0.7, "colsample_bytree": 0.5, "min_child_weight": 3, "lambda": 3.0},
     **{"nthread": 1, "seed": 1},
 }
-ROUNDS, LENGTH, NOISE, RIDGE, ROWS, FOLDS = 300, 4.0, 0.3, 30.0, 1200, 10
+ROUNDS, FOLDS = 300, 10
+PROCESS = RidgeProcess(length=4.0, noise=0.3, ridge=30.0, rows=1200)
 HEAD = (
     "| unseen | boards' TDP | rows of | way | n | MAPE %, mean of rows | MAPE %, mean of groups |\n" + "|---" * 7 + "|"
 )
@@ -126,38 +126,20 @@ def tdp_ratio(runs: Runs, _: NDArray[np.str_], train: Bools, test: Bools) -> Flo
     return np.asarray(np.median((runs.watts / runs.tdp)[train]) * runs.tdp[test])
 
 
-def _weights(group: NDArray[np.str_]) -> Floats:
-    _, place, count = np.unique(group, return_inverse=True, return_counts=True)
-    return np.asarray(1 / np.sqrt(count[place]))
-
-
 def trees(runs: Runs, group: NDArray[np.str_], train: Bools, test: Bools) -> Floats:
     """XGBoost on the logarithm of the ratio."""
     import xgboost
 
     ratio = np.log(runs.watts / runs.tdp)[train]
-    known = xgboost.DMatrix(runs.columns[train], ratio, weight=_weights(group[train]))
+    known = xgboost.DMatrix(runs.columns[train], ratio, weight=root_weights(group[train]))
     said = xgboost.train(SETTINGS, known, ROUNDS).predict(xgboost.DMatrix(runs.columns[test]))
     return np.asarray(runs.tdp[test] * np.exp(said), dtype=np.float64)
 
 
 def process(runs: Runs, group: NDArray[np.str_], train: Bools, test: Bools) -> Floats:
-    """A Gaussian process over what a ridge regression leaves of it."""
-    mean, scale = runs.columns[train].mean(axis=0), runs.columns[train].std(axis=0) + 1e-9
-    some, weight = np.flatnonzero(train), _weights(group[train])
-    if len(some) > ROWS:
-        some = np.random.default_rng(1).choice(some, ROWS, replace=False, p=weight / weight.sum())
-    known, asked = (runs.columns[some] - mean) / scale, (runs.columns[test] - mean) / scale
-    ratio = np.log(runs.watts / runs.tdp)[some]
-    middle = ratio.mean()
-    slope = np.linalg.solve(known.T @ known + RIDGE * np.eye(known.shape[1]), known.T @ (ratio - middle))
-
-    def kernel(one: Floats, other: Floats) -> Floats:
-        squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * one @ other.T
-        return np.asarray(np.exp(-0.5 * np.maximum(squares, 0) / LENGTH**2))
-
-    left = np.linalg.solve(kernel(known, known) + NOISE * np.eye(len(known)), ratio - middle - known @ slope)
-    return np.asarray(runs.tdp[test] * np.exp(middle + asked @ slope + kernel(asked, known) @ left))
+    """A Gaussian process over what a ridge regression leaves of the logarithm of the ratio."""
+    logs = np.log(runs.watts / runs.tdp)
+    return np.asarray(runs.tdp[test] * np.exp(PROCESS(runs.columns, logs, group, train, test)))
 
 
 WAYS: Sequence[tuple[str, Way]] = (
@@ -224,11 +206,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--report", type=Path)
     asked = parser.parse_args()
-    text = section(asked.data)
-    if asked.report:
-        replace_section(asked.report, "mlperf", text)
-    else:
-        print(text)
+    tell(asked.report, "mlperf", section(asked.data))
 
 
 if __name__ == "__main__":

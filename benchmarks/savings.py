@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 from scipy.signal import lfilter
-from tools.accuracy_report import replace_section
 
+from benchmarks.report import tell
 from energy_orchestrator.model.saving import Saving
 from energy_orchestrator.verify.savings.difference import difference_in_differences
 from energy_orchestrator.verify.savings.load_adjusted import load_adjusted
@@ -215,11 +215,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--report", type=Path)
     asked = parser.parse_args()
-    text = report(asked.trials)
-    if asked.report:
-        replace_section(asked.report, "savings", text)
-    else:
-        print(text)
+    tell(asked.report, "savings", report(asked.trials))
 
 
 if __name__ == "__main__":

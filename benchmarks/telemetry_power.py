@@ -20,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from energy_orchestrator.services.report_sections import replace_section
+from benchmarks.report import tell
+from benchmarks.ridge_process import Bools, Floats, RidgeProcess, root_weights
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 DATA = Path(__file__).parents[2] / "shared/data"
 PROGRAMS = "energy_languages/runs.csv"
 NODE = "kepler_nx12/preprocess_abs_default_acpi_Basic.csv"
@@ -31,7 +30,7 @@ COUNTERS = (
     *("bpf_cpu_time_us", "cache_miss", "cgroupfs_cpu_usage_us", "cgroupfs_system_cpu_usage_us"),
     *("cgroupfs_user_cpu_usage_us", "cpu_cycles", "cpu_instructions", "kubelet_cpu_usage"),
 )
-LENGTH, NOISE, ROWS = 2.0, 0.3, 1500
+PROCESS = RidgeProcess(length=2.0, noise=0.3, ridge=1.0, rows=1500)
 SETTINGS = {
     **{"max_depth": 2, "eta": 0.05, "subsample": 0.7, "colsample_bytree": 0.7, "min_child_weight": 5},
     **{"nthread": 1, "seed": 1},
@@ -106,39 +105,18 @@ def line(data: Telemetry, train: Bools, test: Bools) -> Floats:
     return value
 
 
-def weights(group: NDArray[np.str_]) -> Floats:
-    """A group of many rows counts for more than one of few, but not in proportion."""
-    _, place, count = np.unique(group, return_inverse=True, return_counts=True)
-    weight: Floats = 1 / np.sqrt(count[place])
-    return weight / weight.mean()
-
-
 def trees(data: Telemetry, train: Bools, test: Bools) -> Floats:
     """XGBoost on the logarithm of watts."""
     import xgboost
 
-    known = xgboost.DMatrix(data.columns[train], np.log(data.watts[train]), weight=weights(data.group[train]))
+    weight = root_weights(data.group[train])
+    known = xgboost.DMatrix(data.columns[train], np.log(data.watts[train]), weight=weight / weight.mean())
     return np.exp(np.asarray(xgboost.train(SETTINGS, known, ROUNDS).predict(xgboost.DMatrix(data.columns[test]))))
 
 
 def process(data: Telemetry, train: Bools, test: Bools) -> Floats:
     """A Gaussian process over what a ridge regression leaves of the logarithm of watts."""
-    mean, scale = data.columns[train].mean(axis=0), data.columns[train].std(axis=0) + 1e-9
-    weight = weights(data.group[train])
-    some = np.flatnonzero(train)
-    if len(some) > ROWS:
-        some = np.random.default_rng(1).choice(some, ROWS, replace=False, p=weight / weight.sum())
-    known, asked = (data.columns[some] - mean) / scale, (data.columns[test] - mean) / scale
-    log = np.log(data.watts[some])
-    middle = log.mean()
-    slope = np.linalg.solve(known.T @ known + np.eye(known.shape[1]), known.T @ (log - middle))
-
-    def kernel(one: Floats, other: Floats) -> Floats:
-        squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * one @ other.T
-        return np.asarray(np.exp(-0.5 * np.maximum(squares, 0) / LENGTH**2))
-
-    left = np.linalg.solve(kernel(known, known) + NOISE * np.eye(len(known)), log - middle - known @ slope)
-    return np.asarray(np.exp(middle + asked @ slope + kernel(asked, known) @ left))
+    return np.asarray(np.exp(PROCESS(data.columns, np.log(data.watts), data.group, train, test)))
 
 
 WAYS: Sequence[tuple[str, Way]] = (
@@ -222,11 +200,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--report", type=Path)
     asked = parser.parse_args()
-    text = section(asked.data)
-    if asked.report:
-        replace_section(asked.report, "telemetry", text)
-    else:
-        print(text)
+    tell(asked.report, "telemetry", section(asked.data))
 
 
 if __name__ == "__main__":
