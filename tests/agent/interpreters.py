@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from .profiling import missing
+from .rig import missing
 
 CACHE = Path(__file__).parents[2] / ".cache" / "python"
 DONE = ".complete"

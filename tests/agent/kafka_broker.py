@@ -14,7 +14,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from agent.profiling import missing
+from agent.rig import free_ports, missing
 
 POM = Path(__file__).with_name("kafka.pom.xml")
 CACHE = Path(__file__).parents[2] / ".cache" / "kafka"
@@ -41,18 +41,6 @@ def jars() -> Path:
     except OSError:  # another run was faster
         shutil.rmtree(partial, ignore_errors=True)
     return folder
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 class KafkaBroker:

@@ -9,17 +9,28 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import pytest
+from .rig import missing
 
 AGENT = Path(os.environ.get("EO_AGENT", Path(__file__).parents[2] / "agent" / "target" / "release" / "eo-agent"))
 PROGRAMS = Path(__file__).parent / "unwinding" / "programs"
+# A program whose calls are known, root to leaf.
+PYTHON_CALLS = """
+def inner(x):
+    for i in range(1000):
+        x = (x * 31 + i) % 1000003
+    return x
 
+def outer(x):
+    return inner(x) + 1
 
-def missing(reason: str) -> None:
-    """Skip on a user's machine, fail where everything must be there."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+def main():
+    x = 1
+    while True:
+        x = outer(x)
+
+main()
+"""
+PYTHON_CHAIN = ["<module>", "main", "outer", "inner"]
 
 
 def needs_agent_and_root() -> None:
@@ -55,6 +66,18 @@ def folded(text: bytes) -> Counter[tuple[str, ...]]:
         stack, _, count = line.rpartition(" ")
         stacks[tuple(stack.split(";")[1:])] += int(count)
     return stacks
+
+
+def whole_calls(stacks: Counter[tuple[str, ...]], file: str) -> int:
+    """Samples whose frames of a file are the calls of PYTHON_CALLS from the root.
+
+    One that stops above `inner` was taken between two calls.
+    """
+    whole = 0
+    for stack, count in stacks.items():
+        functions = [frame.split(" (")[0] for frame in stack if file in frame]
+        whole += count if functions and functions == PYTHON_CHAIN[: len(functions)] else 0
+    return whole
 
 
 def busy_python(source: str, tmp_path: Path, interpreter: str = sys.executable) -> subprocess.Popen[bytes]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
+from .rig import missing
 
 ROOT = Path(__file__).parents[2]
 WALKS = ROOT.parent / "shared" / "data" / "snmpsim-data-ups-pdu"
@@ -23,13 +23,6 @@ OWN = Path(__file__).parent / "snmp"
 AUTH_PASSWORD, PRIV_PASSWORD = "auth-s3cret-1", "priv-s3cret-1"
 
 Row = dict[str, Any]
-
-
-def missing(what: str) -> None:
-    """Skip where a developer lacks something, fail where CI does."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 def agent_program() -> Path:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from .simulated import agent_program, eventually, missing
+from .rig import missing
+from .simulated import agent_program, eventually
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,7 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 import subprocess
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from .simulated import ROOT, agent_program, eventually, missing
+from .rig import busy_shell, counting_rapl, free_port, missing
+from .simulated import ROOT, agent_program, eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -54,9 +53,7 @@ def collector() -> Path:
 @contextlib.contextmanager
 def running(collector: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     """Address and log of a Collector that is ready."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     config, log = folder / "collector.yaml", folder / "collector.log"
     config.write_text(CONFIG.format(port=port))
     command = [str(collector), "--config", str(config), "--feature-gates=service.profilesSupport"]
@@ -69,34 +66,16 @@ def running(collector: Path, folder: Path) -> Iterator[tuple[str, Path]]:
             process.terminate()
 
 
-def counting_rapl(folder: Path, stop: threading.Event) -> Path:
-    """A made sysfs with a RAPL zone that counts ten watts up, until told to stop."""
-    zone = folder / "class" / "powercap" / "intel-rapl:0"
-    zone.mkdir(parents=True)
-    (zone / "name").write_text("package-0\n")
-    (zone / "max_energy_range_uj").write_text("262143328850\n")
-    (zone / "energy_uj").write_text("1000000\n")
-
-    def count() -> None:
-        joules = 1_000_000
-        while not stop.wait(0.1):
-            joules += 1_000_000
-            (zone / "energy_uj").write_text(f"{joules}\n")
-
-    threading.Thread(target=count, daemon=True).start()
-    return folder
-
-
 def test_the_collector_reads_energy_and_profiles(collector: Path, tmp_path: Path) -> None:
     """Energy with its unit, stacks with process and workload, function names in the dictionary."""
     if os.geteuid() != 0:
         missing("sampling other processes' stacks takes root (or CAP_PERFMON and CAP_SYS_PTRACE)")
-    stop = threading.Event()
-    sysfs = counting_rapl(tmp_path / "sys", stop)
-    with running(collector, tmp_path) as (url, log), contextlib.ExitStack() as started:
-        started.callback(stop.set)
-        busy = started.enter_context(subprocess.Popen(["sh", "-c", "while :; do :; done"]))
-        started.callback(busy.kill)
+    with (
+        running(collector, tmp_path) as (url, log),
+        counting_rapl(tmp_path / "sys") as sysfs,
+        busy_shell() as busy,
+        contextlib.ExitStack() as started,
+    ):
         options = ["--sink", "file", "--path", str(tmp_path / "rows"), "--sysfs", str(sysfs), "--profile-hz", "99"]
         agent_log = started.enter_context((tmp_path / "agent.log").open("wb"))
         command = [str(agent_program()), "run", "--host", "node-a", *options, "--otlp-endpoint", url]
@@ -106,7 +85,7 @@ def test_the_collector_reads_energy_and_profiles(collector: Path, tmp_path: Path
         wanted = ("Name: hw.energy", "ScopeProfiles #0", process, "Unit: J", "-> host.name: Str(node-a)")
         eventually(
             lambda: all(words in log.read_text() for words in wanted),
-            f"{[words for words in wanted if words not in log.read_text()]} in the Collector's log",
+            f"{wanted} in the Collector's log",
             seconds=60,
         )
         seen = log.read_text()

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from agent.cri_pods import Containerd, containerd, lacking
-from agent.profiling import AGENT, missing, needs_agent_and_root
+from agent.profiling import AGENT, needs_agent_and_root
+from agent.rig import missing
 
 pytestmark = pytest.mark.slow
 BUSY = "while :; do :; done"

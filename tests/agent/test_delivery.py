@@ -28,7 +28,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 import ExportProfilesServiceRequest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from agent.profiling import AGENT, missing
+from agent.profiling import AGENT
+from agent.rig import busy_shell, counting_rapl, free_port, missing
 from energy_orchestrator.services.nats_server import nats_binary
 
 pytestmark = pytest.mark.slow
@@ -48,13 +49,6 @@ def until(condition: Callable[[], Any], what: str, timeout: float = 30) -> Any:
         assert time.monotonic() < deadline, f"{what} did not happen in {timeout} s"
         time.sleep(0.1)
     return found
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -317,48 +311,25 @@ def receiver() -> Iterator[tuple[str, queue.Queue[tuple[str, dict[str, str], byt
 
 def test_energy_and_profiles_reach_an_otlp_receiver(tmp_path: Path) -> None:
     """The official messages read both; the key from the file comes along. RAPL is a made tree that counts up."""
-    zone = tmp_path / "sys" / "class" / "powercap" / "intel-rapl:0"
-    zone.mkdir(parents=True)
-    (zone / "name").write_text("package-0\n")
-    (zone / "max_energy_range_uj").write_text("262143328850\n")
-    (zone / "energy_uj").write_text("1000000\n")
     headers = tmp_path / "headers"
     headers.write_text("X-Key: s3cret\n")
-    stop = threading.Event()
+    with counting_rapl(tmp_path / "sys") as sysfs, busy_shell(), receiver() as (url, got):
+        options = ["--sink", "file", "--path", str(tmp_path / "out"), "--sysfs", str(sysfs)]
+        options += ["--otlp-endpoint", url, "--otlp-headers-file", str(headers)]
+        options += ["--pprof-push-url", f"{url}/ingest", "--profile-hz", "19"]
+        with agent(tmp_path, *options):
+            seen: dict[str, tuple[dict[str, str], bytes]] = {}
 
-    def count() -> None:
-        joules = 1_000_000
-        while not stop.wait(0.1):
-            joules += 1_000_000
-            (zone / "energy_uj").write_text(f"{joules}\n")
+            def three() -> bool:
+                with contextlib.suppress(queue.Empty):
+                    while True:
+                        path, head, body = got.get_nowait()
+                        seen[path.partition("?")[0]] = (head, body)
+                return {"/v1/metrics", "/v1development/profiles", "/ingest"} <= set(seen) or (
+                    os.geteuid() != 0 and "/v1/metrics" in seen
+                )
 
-    counting = threading.Thread(target=count)
-    counting.start()
-    # On a quiet machine a profile would be empty.
-    busy = subprocess.Popen(["nice", "sh", "-c", "while :; do :; done"])
-    try:
-        with receiver() as (url, got):
-            options = ["--sink", "file", "--path", str(tmp_path / "out"), "--sysfs", str(tmp_path / "sys")]
-            options += ["--otlp-endpoint", url, "--otlp-headers-file", str(headers)]
-            options += ["--pprof-push-url", f"{url}/ingest", "--profile-hz", "19"]
-            with agent(tmp_path, *options):
-                seen: dict[str, tuple[dict[str, str], bytes]] = {}
-
-                def three() -> bool:
-                    with contextlib.suppress(queue.Empty):
-                        while True:
-                            path, head, body = got.get_nowait()
-                            seen[path.partition("?")[0]] = (head, body)
-                    return {"/v1/metrics", "/v1development/profiles", "/ingest"} <= set(seen) or (
-                        os.geteuid() != 0 and "/v1/metrics" in seen
-                    )
-
-                until(three, "energy, OTLP profile and pprof profile")
-    finally:
-        busy.kill()
-        busy.wait()
-        stop.set()
-        counting.join()
+            until(three, "energy, OTLP profile and pprof profile")
     head, body = seen["/v1/metrics"]
     assert head["x-key"] == "s3cret"
     metrics = ExportMetricsServiceRequest.FromString(body).resource_metrics[0].scope_metrics[0].metrics

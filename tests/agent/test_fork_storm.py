@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .profiling import AGENT, missing
+from .profiling import AGENT
+from .rig import missing
 from .test_short_lived import told, used, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from .simulated import eventually, free_udp_port, gateway, missing, secret
+from .rig import missing
+from .simulated import eventually, free_udp_port, gateway, secret
 
 pytestmark = pytest.mark.slow
 

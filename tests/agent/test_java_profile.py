@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.profiling import PROGRAMS, folded, missing, needs_agent_and_root, profile, wait_until_busy
+from agent.profiling import PROGRAMS, folded, needs_agent_and_root, profile, wait_until_busy
+from agent.rig import missing
 
 pytestmark = pytest.mark.slow
 

@@ -21,8 +21,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from agent.kafka_broker import PASSWORD, USER, KafkaBroker
-from agent.profiling import AGENT, missing
-from agent.test_delivery import Authority, agent, free_port, until
+from agent.profiling import AGENT
+from agent.rig import free_port, missing
+from agent.test_delivery import Authority, agent, until
 from energy_orchestrator.ingest.validation import ValidBatch, validate
 from energy_orchestrator.model.wire import Kind
 

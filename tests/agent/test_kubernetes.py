@@ -17,7 +17,8 @@ import pytest
 
 from agent import kubernetes_objects as objects
 from agent.kubernetes_truth import Place, Pod, cpu_seconds, pod_of, processes
-from agent.profiling import AGENT, missing, needs_agent_and_root
+from agent.profiling import AGENT, needs_agent_and_root
+from agent.rig import missing
 from cluster import programs
 from cluster.processes import until
 from cluster.whole import Cluster, cluster, running

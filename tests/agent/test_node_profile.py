@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from .profiling import folded, missing, needs_agent_and_root, profile, wait_until_busy
+from .profiling import folded, needs_agent_and_root, profile, wait_until_busy
+from .rig import missing
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

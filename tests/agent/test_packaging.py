@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.profiling import AGENT, missing
+from agent.profiling import AGENT
+from agent.rig import missing
 
 pytestmark = pytest.mark.slow
 DEPLOY = Path(__file__).parents[2] / "deploy" / "agent"

@@ -12,26 +12,20 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 import ExportProfilesServiceRequest
 
-from agent.profiling import PROGRAMS, busy_python, folded, missing, needs_agent_and_root, profile, wait_until_busy
+from agent.profiling import (
+    PROGRAMS,
+    PYTHON_CALLS,
+    busy_python,
+    folded,
+    needs_agent_and_root,
+    profile,
+    wait_until_busy,
+    whole_calls,
+)
+from agent.rig import missing
 
 pytestmark = pytest.mark.slow
 CHAIN = ["main", "alpha", "beta", "gamma_", "delta"]
-PYTHON = """
-def inner(x):
-    for i in range(1000):
-        x = (x * 31 + i) % 1000003
-    return x
-
-def outer(x):
-    return inner(x) + 1
-
-def main():
-    x = 1
-    while True:
-        x = outer(x)
-
-main()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +82,11 @@ def test_otlp_is_read_by_the_official_messages(chain: int, tmp_path: Path) -> No
 def test_python_programs_are_seen_by_their_own_functions(tmp_path: Path) -> None:
     """At least 98 % of a Python program's samples have its whole chain."""
     needs_agent_and_root()
-    with busy_python(PYTHON, tmp_path, sys.executable) as process:
+    with busy_python(PYTHON_CALLS, tmp_path, sys.executable) as process:
         wait_until_busy(process.pid, 0.3)
         stacks = folded(profile("--seconds", "6", "--pid", str(process.pid)).stdout)
         process.kill()
-    plain = {stack: [frame.split(" (")[0] for frame in stack if "busy.py" in frame] for stack in stacks}
-    chain = ["<module>", "main", "outer", "inner"]
-    whole = sum(count for stack, count in stacks.items() if plain[stack] and plain[stack] == chain[: len(plain[stack])])
-    assert whole / stacks.total() >= 0.98, stacks.most_common(5)
+    assert whole_calls(stacks, "busy.py") / stacks.total() >= 0.98, stacks.most_common(5)
 
 
 @pytest.mark.parametrize(

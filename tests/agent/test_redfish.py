@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from .simulated import ROOT, eventually, gateway, missing, secret
+from .rig import missing
+from .simulated import ROOT, eventually, gateway, secret
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from agent.profiling import AGENT, missing
+from agent.profiling import AGENT
+from agent.rig import missing
 
 pytestmark = pytest.mark.slow
 # Each child burns about 5 ms, far less than an interval of the agent.

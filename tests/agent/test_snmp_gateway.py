@@ -13,6 +13,7 @@ import pytest
 
 from energy_orchestrator.ingest.validation import validate
 
+from .rig import missing
 from .simulated import (
     AUTH_PASSWORD,
     PRIV_PASSWORD,
@@ -21,7 +22,6 @@ from .simulated import (
     eventually,
     free_udp_port,
     gateway,
-    missing,
     secret,
     simulated_pdus,
 )

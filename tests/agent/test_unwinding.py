@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.rig import missing
 from agent.unwinding.cases import Case, build, compilers
 from agent.unwinding.score import AGENT, Names, Score, function, score, table
 
@@ -21,13 +22,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 GOAL = 0.95
 # Below this a share says nothing.
 MIN_SAMPLES = 30
-
-
-def missing(reason: str) -> None:
-    """Skip on a user's machine, fail where everything must be there."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,74 @@
+"""What tests of the agent need around it: a word about what is missing, ports, a meter that counts, a busy program."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip on a user's machine, fail where everything must be there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    return free_ports(1)[0]
+
+
+@contextlib.contextmanager
+def counting_rapl(sysfs: Path) -> Iterator[Path]:
+    """A made sysfs with this machine's CPUs and one RAPL zone, package-0, that counts ten joules a second up."""
+    cpus = sysfs / "devices" / "system" / "cpu"
+    cpus.mkdir(parents=True)
+    # Without it the agent samples the first CPU only.
+    (cpus / "online").write_text(Path("/sys/devices/system/cpu/online").read_text())
+    zone = sysfs / "class" / "powercap" / "intel-rapl:0"
+    zone.mkdir(parents=True)
+    (zone / "name").write_text("package-0\n")
+    (zone / "max_energy_range_uj").write_text("262143328850\n")
+    (zone / "energy_uj").write_text("1000000\n")
+    stop = threading.Event()
+
+    def count() -> None:
+        microjoules = 1_000_000
+        while not stop.wait(0.1):
+            microjoules += 1_000_000
+            (zone / "energy_uj").write_text(f"{microjoules}\n")
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    try:
+        yield sysfs
+    finally:
+        stop.set()
+        counting.join()
+
+
+@contextlib.contextmanager
+def busy_shell() -> Iterator[subprocess.Popen[bytes]]:
+    """A program that is always on a CPU when nothing else is: on a quiet machine a profile would be empty."""
+    with subprocess.Popen(["nice", "sh", "-c", "while :; do :; done"]) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
