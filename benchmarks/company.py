@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,15 @@ def agent_command(folder: Path, hz: int, sink: str = "file", interval_seconds: f
     return [*command, "--path", f"{folder}/rows-{hz}-{time.monotonic_ns()}", "--log-level", "error"]
 
 
-def observe(command: Sequence[str], seconds: float, warm_up_seconds: float, log: Path) -> dict[str, Any]:
-    """Run a program and account for it and its children. The warm-up (symbols, checksums) is told apart.
+def observe(
+    command: Sequence[str],
+    seconds: float,
+    warm_up_seconds: float,
+    log: Path,
+    at_end: Callable[[], dict[str, Any]] = dict,
+) -> dict[str, Any]:
+    """Run a program and account for it and its children. The warm-up (symbols, checksums) is told apart. `at_end` is
+    asked for further figures while the program still runs.
 
     Raises:
         SystemExit: with what the program printed, if it ended during the warm-up.
@@ -75,6 +82,7 @@ def observe(command: Sequence[str], seconds: float, warm_up_seconds: float, log:
             resident.append(sum(one.memory_info().rss for one in family))
             time.sleep(min(1.0, seconds))
         used = sum(cpu_seconds(one) for one in family) - before
+        further = at_end()
         child.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(20)
@@ -87,4 +95,5 @@ def observe(command: Sequence[str], seconds: float, warm_up_seconds: float, log:
         "rss_mb_last_tenth": round(sum(resident[-tenth:]) / tenth / 1e6, 1),
         "peak_rss_mb": round(max(resident) / 1e6, 1),
         "seconds": round(elapsed, 1),
+        **further,
     }

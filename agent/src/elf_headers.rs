@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use object::elf::{FileHeader32, FileHeader64, ProgramFlags, ProgramType, SHT_NOBITS};
+use object::elf::{FileHeader32, FileHeader64, ProgramFlags, ProgramType, PT_LOAD, SHT_NOBITS};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 use object::read::ReadCache;
 use object::{Endianness, FileKind};
@@ -62,6 +62,15 @@ impl ElfHeaders {
             FileKind::Elf64 => parse::<FileHeader64<Endianness>>(&cache),
             _ => None,
         }
+    }
+
+    /// The file's own address of what lies at an offset of it and is loaded.
+    pub fn address_of(&self, offset: u64) -> Option<u64> {
+        let mut loaded = self.segments.iter().filter(|part| part.kind == PT_LOAD);
+        loaded.find_map(|part| {
+            let into = offset.checked_sub(part.offset).filter(|into| *into < part.bytes)?;
+            part.address.checked_add(into)
+        })
     }
 
     pub fn section(&self, name: &str) -> Option<&Section> {

@@ -62,6 +62,10 @@ class Settings(BaseSettings):
     agent_interval_seconds: float = Field(2.0, ge=0.5, le=60, description="How often the agent samples.")
     agent_profile_hz: int = Field(19, ge=0, le=99, description="Stack samples a second for each CPU; 0 is none.")
 
+    otlp_port: int | None = Field(
+        None, ge=0, le=65_535, description="Take OTLP metrics (HTTP, protobuf) on this port of loopback; 4318 is usual."
+    )
+
     electricity_price_per_kwh: float | None = Field(None, ge=0, description="Money is shown only when this is set.")
     currency: str = Field("EUR", pattern=r"^[A-Z]{3}$", description="ISO 4217 code of the price.")
     grid_gco2e_per_kwh: float | None = Field(None, ge=0, description="Emissions are shown only when this is set.")
@@ -73,12 +77,31 @@ class Settings(BaseSettings):
 
     nats_url: str | None = Field(None, description="An external NATS; default: a child process.")
     nats_credentials_file: Path | None = Field(None, description="NATS credentials.")
+    kafka_brokers: tuple[str, ...] = Field((), description="Kafka as the bus in place of NATS: HOST:PORT of brokers.")
+    kafka_tls: bool = Field(False, description="TLS to the brokers; implied by kafka_ca_file and kafka_cert_file.")
+    kafka_ca_file: Path | None = Field(None, description="Who signed the brokers' certificates; default: the system's.")
+    kafka_cert_file: Path | None = Field(None, description="Certificate for mutual TLS, with kafka_key_file.")
+    kafka_key_file: Path | None = Field(None, description="Its key.")
+    kafka_user: str | None = Field(None, description="Name for SASL, with kafka_password_file.")
+    kafka_password_file: Path | None = Field(None, description="File with the password of kafka_user.")
+    kafka_sasl_mechanism: Literal["scram-sha-512", "scram-sha-256", "plain"] = Field(
+        "scram-sha-512", description="How kafka_user logs in."
+    )
     postgres_url_file: Path | None = Field(None, description="File with the URL of an external Postgres.")
 
     @field_validator("data_dir", "workloads", "policies", "agent_binary", "postgres_url_file", mode="after")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         return value.expanduser() if value is not None else None
+
+    @model_validator(mode="after")
+    def _one_bus(self) -> Settings:
+        if self.kafka_brokers and self.nats_url:
+            raise ValueError("kafka_brokers and nats_url: there is one bus; leave one of them out")
+        for one, other in (("kafka_cert_file", "kafka_key_file"), ("kafka_user", "kafka_password_file")):
+            if (getattr(self, one) is None) != (getattr(self, other) is None):
+                raise ValueError(f"{one} and {other} belong together: give both or neither")
+        return self
 
     @model_validator(mode="after")
     def _reachable_by_name(self) -> Settings:

@@ -6,14 +6,17 @@ client certificate, TLS with a login. Ports stay the same over stop and start.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from agent.authority import EC, Authority
 from agent.rig import free_ports, missing
 
 POM = Path(__file__).with_name("kafka.pom.xml")
@@ -41,6 +44,18 @@ def jars() -> Path:
     except OSError:  # another run was faster
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+@contextlib.contextmanager
+def running_broker(folder: Path) -> Iterator[tuple[KafkaBroker, Authority]]:
+    """A broker without a topic, and who signed its certificate."""
+    authority = Authority(folder, "authority", EC)
+    broker = KafkaBroker(folder, *authority.issue("broker"), authority.file)
+    broker.start()
+    try:
+        yield broker, authority
+    finally:
+        broker.stop()
 
 
 class KafkaBroker:

@@ -28,6 +28,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 import ExportProfilesServiceRequest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from agent.authority import Authority
 from agent.profiling import AGENT
 from agent.rig import busy_shell, counting_rapl, free_port, missing
 from energy_orchestrator.services.nats_server import nats_binary
@@ -61,34 +62,6 @@ def agent(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         finally:
             process.terminate()
             process.wait(10)
-
-
-class Authority:
-    """A certificate authority of the test's own, by openssl."""
-
-    def __init__(self, folder: Path, name: str, algorithm: tuple[str, ...] = ("ed25519",)) -> None:
-        """Make its key and certificate; `algorithm` as openssl's -newkey takes it."""
-        self.folder, self.name, self.algorithm = folder, name, algorithm
-        self.file = folder / f"{name}.pem"
-        self.key = folder / f"{name}-key.pem"
-        subject = ["-subj", f"/CN={name}", "-days", "2"]
-        made = ["-keyout", self.key, "-out", self.file]
-        self._openssl("req", "-x509", "-newkey", *algorithm, "-nodes", *subject, *made)
-
-    def issue(self, name: str, address: str = "127.0.0.1", expired: bool = False) -> tuple[Path, Path]:
-        """Certificate and key for an address; `expired`: good until yesterday."""
-        key, request = self.folder / f"{name}-key.pem", self.folder / f"{name}.csr"
-        certificate, extra = self.folder / f"{name}.pem", self.folder / f"{name}.ext"
-        extra.write_text(f"subjectAltName=IP:{address}\nextendedKeyUsage=serverAuth,clientAuth\n")
-        asked = ["-subj", f"/CN={name}", "-keyout", key, "-out", request]
-        self._openssl("req", "-newkey", *self.algorithm, "-nodes", *asked)
-        signer = ["-CA", self.file, "-CAkey", self.key, "-CAcreateserial", "-extfile", extra]
-        days = ["-days", "-1" if expired else "2"]
-        self._openssl("x509", "-req", "-in", request, *signer, *days, "-out", certificate)
-        return certificate, key
-
-    def _openssl(self, *arguments: str | Path) -> None:
-        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
 
 
 @contextlib.contextmanager

@@ -20,10 +20,11 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPar
 from confluent_kafka.admin import AdminClient, NewTopic
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from agent.kafka_broker import PASSWORD, USER, KafkaBroker
+from agent.authority import EC, Authority
+from agent.kafka_broker import PASSWORD, USER, KafkaBroker, running_broker
 from agent.profiling import AGENT
 from agent.rig import free_port, missing
-from agent.test_delivery import Authority, agent, until
+from agent.test_delivery import agent, until
 from energy_orchestrator.ingest.validation import ValidBatch, validate
 from energy_orchestrator.model.wire import Kind
 
@@ -31,27 +32,27 @@ pytestmark = pytest.mark.slow
 
 KINDS = ("samples", "meters", "inventory", "profiles", "counters")
 PARTITIONS = 3
-EC = ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who signed the broker's certificate and the agent's."""
-    return Authority(tmp_path_factory.mktemp("tls"), "authority", EC)
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[KafkaBroker]:
-    """A running broker without a topic."""
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KafkaBroker, Authority]]:
+    """A running broker without a topic, and its authority."""
     if not os.access(AGENT, os.X_OK):
         missing("the agent is not built: run `make up` or cargo build --release in agent/")
-    certificate, key = authority.issue("broker")
-    broker = KafkaBroker(tmp_path_factory.mktemp("kafka"), certificate, key, authority.file)
-    broker.start()
-    try:
-        yield broker
-    finally:
-        broker.stop()
+    with running_broker(tmp_path_factory.mktemp("kafka")) as both:
+        yield both
+
+
+@pytest.fixture
+def broker(pair: tuple[KafkaBroker, Authority]) -> KafkaBroker:
+    """The broker."""
+    return pair[0]
+
+
+@pytest.fixture
+def authority(pair: tuple[KafkaBroker, Authority]) -> Authority:
+    """Who signed the broker's certificate and the agent's."""
+    return pair[1]
 
 
 @dataclass(frozen=True)

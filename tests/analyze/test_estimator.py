@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
@@ -28,7 +29,9 @@ from energy_orchestrator.analyze.estimator.hardware import Machines, one_machine
 from energy_orchestrator.analyze.estimator.model import digest, of_text
 from energy_orchestrator.analyze.estimator.training import Servers
 from energy_orchestrator.analyze.estimator.variation import alike
-from energy_orchestrator.errors import InvalidInputError
+from energy_orchestrator.errors import InvalidInputError, UnavailableError
+from energy_orchestrator.services import dask_cluster
+from energy_orchestrator.services.dask_cluster import mapping
 from energy_orchestrator.services.estimator_files import read_training_data
 from energy_orchestrator.services.estimator_report import node_section
 from energy_orchestrator.services.estimator_runs import CARD_FILE, node_scores, trained
@@ -208,6 +211,27 @@ def test_training_again_gives_the_shipped_bytes_and_card() -> None:
     text, card = trained(read_training_data(DATA))
     assert text == shipped()
     assert card == (resources.files("energy_orchestrator.analyze") / CARD_FILE).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_two_dask_workers_train_the_same_bytes() -> None:
+    """Processes of a real cluster on this machine; one worker is `map`, which the test before this one takes."""
+    need_data()
+
+    def process_id(number: int) -> int:
+        time.sleep(0.05)
+        return os.getpid()
+
+    with mapping(2) as each:
+        assert len(set(each(process_id, range(20)))) == 2
+        text, _ = trained(read_training_data(DATA), each=each)
+    assert text == shipped()
+
+
+def test_a_dask_scheduler_that_is_not_there_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_cluster, "CONNECT_SECONDS", 0.5)
+    with pytest.raises(UnavailableError, match="does not answer"), mapping(2, "tcp://127.0.0.1:1"):
+        pass
 
 
 @pytest.mark.slow

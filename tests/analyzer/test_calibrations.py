@@ -34,7 +34,7 @@ class Fleet:
         return pa.Table.from_pylist(rows)
 
     def _row(self, end: datetime, meter: str, zone: str, tier: str, watts: float) -> dict[str, Any]:
-        own = {"window_end": end, "meter": meter, "zone": zone, "tier": tier}
+        own = {"tenant": "t", "host": "n0", "window_end": end, "meter": meter, "zone": zone, "tier": tier}
         return {**own, "energy_joules": None, "power_watts": watts, "covered_seconds": 30.0}
 
 

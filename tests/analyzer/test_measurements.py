@@ -91,3 +91,19 @@ def test_without_operations_there_is_no_joule_per_operation(world: World, operat
 
 def test_another_tenants_workload_of_the_same_name_is_not_ours(two_replicas: World) -> None:
     assert SeriesMeasurements(two_replicas.store, 5.0).windows("other", WORKLOAD, None, Clock(0)(), Clock(10)()) == []
+
+
+def test_neighbours_did_something_before_and_after_on_the_same_hosts(world: World) -> None:
+    world.steady(10, {WORKLOAD: 0.5})
+    did = {"declared/cache": range(1, 11), "declared/late": range(6, 11), "declared/poller": (2, 8)}
+    for workload, seconds in did.items():
+        for second in seconds:
+            world.add(Kind.OPERATIONS, second, workload=workload)
+    for second in range(1, 11):
+        world.add(Kind.OPERATIONS, second, workload=WORKLOAD)
+        world.add(Kind.OPERATIONS, second, workload="declared/elsewhere", host="node-b")
+        world.add(Kind.OPERATIONS, second, workload="declared/idle", operations=0.0)
+    world.put()
+    Analyzer(world.store, default_model(), 5.0, Clock(13)).run_once()
+    found = SeriesMeasurements(world.store, 5.0).neighbours("local", WORKLOAD, Clock(0)(), Clock(5)(), Clock(10)())
+    assert found == ["declared/cache", "declared/poller"]

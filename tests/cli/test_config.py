@@ -33,6 +33,8 @@ def test_flags_beat_the_environment_and_the_environment_beats_the_file(
         ('bind = "0.0.0.0"\n', ["allowed_hosts"]),
         ('currency = "euros"\n', ["`currency`"]),
         ("window_seconds = 0\n", ["`window_seconds`"]),
+        ('kafka_brokers = ["a:9092"]\nnats_url = "nats://a"\n', ["kafka_brokers", "nats_url", "one bus"]),
+        ('kafka_user = "eo"\n', ["kafka_password_file", "belong together"]),
     ],
 )
 def test_a_fault_in_the_file_names_the_key_the_file_and_what_to_do(tmp_path: Path, text: str, parts: list[str]) -> None:

@@ -1,15 +1,21 @@
-"""What the port to the bus promises, on the bus in memory and on the real NATS server."""
+"""What the port to the bus promises, on the bus in memory, on the real NATS server and on a real Kafka broker."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import OFFSET_END, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
+from agent.kafka_broker import KafkaBroker, running_broker
 from energy_orchestrator.errors import InvalidInputError, UnavailableError
 from energy_orchestrator.ingest.bus import Bus, Delivery
+from energy_orchestrator.ingest.kafka_bus import DEAD_TOPIC, KafkaBus, KafkaLogin
 from energy_orchestrator.ingest.memory_bus import MemoryBus
 from energy_orchestrator.ingest.nats_bus import NatsBus, NatsLogin
 from energy_orchestrator.services.nats_server import NatsServer
@@ -27,17 +33,57 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     server.stop()
 
 
-@pytest.fixture(params=["memory", "nats"])
-async def bus(request: pytest.FixtureRequest, server: NatsServer) -> AsyncIterator[Bus]:
-    if request.param == "memory":
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    with running_broker(tmp_path_factory.mktemp("kafka")) as (broker, _):
+        admin = AdminClient({"bootstrap.servers": broker.address("PLAINTEXT")})
+        admin.create_topics([NewTopic("eo.v1.local.samples", 1)])["eo.v1.local.samples"].result(30)
+        yield broker
+
+
+@contextlib.asynccontextmanager
+async def opened(name: str, request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
+    """An empty bus."""
+    if name == "memory":
         yield MemoryBus(ack_wait_seconds=ACK_WAIT, max_bytes=1_000_000)
         return
-    login = NatsLogin(user=server.login_user, password_file=server.login_password_file)
-    bus = await NatsBus.connect(server.url, login, ack_wait_seconds=ACK_WAIT, max_bytes=1_000_000)
-    yield bus
-    await bus._jetstream.delete_stream("EO")
-    await bus._jetstream.delete_stream("EO_DEAD")
-    await bus.close()
+    if name == "kafka":
+        login = KafkaLogin((request.getfixturevalue("broker").address("PLAINTEXT"),))
+        bus = await KafkaBus.connect(login, ack_wait_seconds=ACK_WAIT, group=uuid.uuid4().hex)
+        try:
+            yield bus
+        finally:
+            await bus.close()
+            emptied(login.brokers[0])
+        return
+    server: NatsServer = request.getfixturevalue("server")
+    access = NatsLogin(user=server.login_user, password_file=server.login_password_file)
+    nats = await NatsBus.connect(server.url, access, ack_wait_seconds=ACK_WAIT, max_bytes=1_000_000)
+    yield nats
+    await nats._jetstream.delete_stream("EO")
+    await nats._jetstream.delete_stream("EO_DEAD")
+    await nats.close()
+
+
+def emptied(address: str) -> None:
+    """Forget all records."""
+    admin = AdminClient({"bootstrap.servers": address})
+    ends = [TopicPartition(topic, 0, OFFSET_END) for topic in ("eo.v1.local.samples", DEAD_TOPIC)]
+    for done in admin.delete_records(ends).values():
+        done.result(30)
+
+
+@pytest.fixture(params=["memory", "nats", pytest.param("kafka", marks=pytest.mark.slow)])
+async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
+    async with opened(request.param, request) as bus:
+        yield bus
+
+
+@pytest.fixture(params=["memory", "nats"])
+async def bounded(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
+    """Of 1 MB. Kafka has no such bound: a topic drops its oldest records."""
+    async with opened(request.param, request) as bus:
+        yield bus
 
 
 async def pull_until(bus: Bus, count: int) -> list[Delivery]:
@@ -111,7 +157,8 @@ async def test_dead_letters_are_kept_with_headers_in_order_until_removed(bus: Bu
     assert await bus.pull(1, 0.05) == []
 
 
-async def test_a_full_bus_refuses_and_drops_nothing(bus: Bus) -> None:
+async def test_a_full_bus_refuses_and_drops_nothing(bounded: Bus) -> None:
+    bus = bounded
     block = b"x" * 300_000
     for _ in range(3):
         await bus.publish(SUBJECT, block)

@@ -1,14 +1,18 @@
-"""What the port to the series promises. On chDB always; on a server where EO_TEST_CLICKHOUSE_URL names an empty one."""
+"""What the port to the series promises. On chDB always, in the process and, through the adapter for servers, behind
+ClickHouse's interface (benchmarks/series_server.py); on a real server where EO_TEST_CLICKHOUSE_URL names an empty one.
+"""
 
 from __future__ import annotations
 
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
+from benchmarks.series_server import serving
 
 from energy_orchestrator.errors import InvalidInputError
 from energy_orchestrator.model.wire import Kind, arrow_schema
@@ -23,16 +27,20 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 SERVER = pytest.mark.skipif(URL is None, reason="EO_TEST_CLICKHOUSE_URL names no ClickHouse server")
 
 
-@pytest.fixture(scope="module", params=["chdb", pytest.param("clickhouse", marks=SERVER)])
+@pytest.fixture(scope="module", params=["chdb", "served", pytest.param("clickhouse", marks=SERVER)])
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeriesStore]:
     made: SeriesStore
-    if request.param == "chdb":
-        made = ChdbSeriesStore(tmp_path_factory.mktemp("series"))
-    else:
-        made = ClickHouseSeriesStore(str(URL))
-    made.migrate()
-    yield made
-    made.close()
+    with ExitStack() as stack:
+        if request.param == "chdb":
+            made = ChdbSeriesStore(tmp_path_factory.mktemp("series"))
+        elif request.param == "served":
+            url, _ = stack.enter_context(serving(tmp_path_factory.mktemp("served")))
+            made = ClickHouseSeriesStore(url)
+        else:
+            made = ClickHouseSeriesStore(str(URL))
+        made.migrate()
+        yield made
+        made.close()
 
 
 @pytest.fixture(autouse=True)

@@ -42,6 +42,10 @@ class SimulatedEnergy:
     def __init__(self, executor: LocalExecutor, ratio: float) -> None:
         self._executor, self._ratio = executor, ratio
 
+    def neighbours(self, tenant: str, workload: str, start: datetime, changed: datetime, end: datetime) -> list[str]:
+        """It runs alone."""
+        return []
+
     def windows(
         self, tenant: str, workload: str, replicas: Sequence[str] | None, start: datetime, end: datetime
     ) -> list[MeasuredWindow]:

@@ -11,24 +11,27 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from energy_orchestrator.errors import InvalidInputError, UnavailableError
+from energy_orchestrator.ingest.counters import (
+    Labels,
+    buckets_increase,
+    histograms_increase,
+    increase,
+    labels_of,
+    quantile,
+    series_increase,
+)
 from energy_orchestrator.ingest.memory_bus import MemoryBus
 from energy_orchestrator.ingest.operations import Target
 from energy_orchestrator.ingest.operations_scraper import OperationsScraper
-from energy_orchestrator.ingest.prometheus import (
-    activity_between,
-    buckets_increase,
-    increase,
-    quantile,
-    read,
-)
+from energy_orchestrator.ingest.prometheus import activity_between, read
 from energy_orchestrator.ingest.run_log_operations import LogTail, Run, activity_of, parse_lines
 from energy_orchestrator.ingest.validation import validate
-from energy_orchestrator.model.workload import OperationSource
+from energy_orchestrator.model.workload import Counted, OperationSource
 
 from .rows import NOW
 
@@ -98,7 +101,8 @@ def test_no_value_is_unknown_and_not_nought(text: str) -> None:
 
 def test_a_gauge_that_is_no_number_is_unknown() -> None:
     reading = read("requests_total 1\nqueue NaN\n", SOURCE)
-    assert (reading.operations, reading.queue_depth, reading.errors, reading.buckets) == (1, None, None, {})
+    assert (reading.operations, reading.queue_depth) == ({labels_of("requests_total", {}): 1}, None)
+    assert (reading.errors, reading.histograms) == (None, {})
 
 
 def test_text_in_another_format_is_an_error_that_says_so() -> None:
@@ -156,6 +160,87 @@ def test_increases_add_up_to_what_was_done_through_any_number_of_restarts(steps:
         done += step
         shown.append(value)
     assert sum(increase(a, b) for a, b in pairwise(shown)) == done
+
+
+def series(**values: float) -> dict[Labels, float]:
+    return {labels_of("requests_total", {"path": path}): value for path, value in values.items()}
+
+
+def test_one_replicas_restart_behind_a_sum_is_seen_series_by_series() -> None:
+    before, after = series(a=1000, b=1000), series(a=1010, b=5)
+    assert series_increase(before, after) == 15
+    assert increase(2000, 1015) == 1015, "what the sums alone would have told"
+
+
+@pytest.mark.parametrize(("counted", "grown"), [("process", 5 + 40), ("exporter", 5), ("offset", 5)])
+def test_a_series_seen_first_counts_only_where_it_began_at_nought(counted: str, grown: float) -> None:
+    assert series_increase(series(a=10), series(a=15, b=40), counted=Counted(counted)) == grown
+
+
+@pytest.mark.parametrize(("counted", "grown"), [("process", 700), ("exporter", 700), ("offset", 0)])
+def test_an_offset_that_was_moved_back_is_no_work(counted: str, grown: float) -> None:
+    assert series_increase(series(a=1000), series(a=700), counted=Counted(counted)) == grown
+
+
+def test_the_restart_of_an_exporter_is_none_of_the_server() -> None:
+    behind = SOURCE.model_copy(update={"counted": Counted.EXPORTER})
+    texts = (
+        "process_start_time_seconds 1\nrequests_total 5000\n",
+        "process_start_time_seconds 2\nrequests_total 5007\n",
+    )
+    for source, done in ((SOURCE, 5007), (behind, 7)):
+        before, after = (read(text, source) for text in texts)
+        activity = activity_between(before, after, 1.0, source)
+        assert activity is not None
+        assert activity.operations == done
+
+
+def test_histograms_with_other_bounds_are_added_where_they_agree() -> None:
+    a = {0.1: 5.0, 1.0: 8.0, math.inf: 10.0}
+    b = {0.5: 3.0, 1.0: 4.0, math.inf: 10.0}
+    key = labels_of("latency", {"path": "a"}), labels_of("latency", {"path": "b"})
+    assert histograms_increase({}, {key[0]: a, key[1]: b}) == {1.0: 12.0, math.inf: 20.0}
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50), st.booleans()), max_size=40))
+def test_whatever_restarts_the_increases_add_up_to_what_was_done(steps: list[tuple[str, int, bool]]) -> None:
+    counters, done, seen = {"a": 0, "b": 0, "c": 0}, 0, []
+    for name, step, restarts in steps:
+        seen.append(series(**counters))
+        if restarts:
+            counters[name] = 0
+            seen.append(series(**counters))
+        counters[name] += step
+        done += step
+    seen.append(series(**counters))
+    assert sum(series_increase(before, after) for before, after in pairwise(seen)) == done
+
+
+def test_errors_are_told_by_a_label() -> None:
+    labelled = SOURCE.model_copy(update={"error_metric": 'requests_total{code=~"5.."}'})
+    before = read('requests_total{code="200"} 10\n', labelled)
+    after = read('requests_total{code="200"} 16\nrequests_total{code="503"} 4\n', labelled)
+    activity = activity_between(before, after, 1.0, labelled)
+    assert activity is not None
+    assert (activity.operations, activity.errors) == (10, 4)
+
+
+def test_a_label_that_no_sample_has_tells_nothing() -> None:
+    """Not 0: `code` is misspelt, or this server has no such label."""
+    labelled = OperationSource(
+        prometheus="x", metric='requests_total{shop="a"}', error_metric='requests_total{code=~"5.."}'
+    )
+    assert read('requests_total{shop="a"} 10\n', labelled).errors is None
+    assert read('requests_total{shop="b"} 10\n', labelled).operations is None
+
+
+def test_milliseconds_become_seconds() -> None:
+    source = OperationSource(prometheus="x", metric="n", latency_histogram="took", latency_unit="ms")
+    text = 'n {0}\ntook_bucket{{le="100"}} {0}\ntook_bucket{{le="200"}} {0}\ntook_bucket{{le="+Inf"}} {0}\n'
+    activity = activity_between(read(text.format(0), source), read(text.format(10), source), 1.0, source)
+    assert activity is not None
+    assert activity.latency_p95_seconds == pytest.approx(0.095)
 
 
 def test_run_log_lines() -> None:

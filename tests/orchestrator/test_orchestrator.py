@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from energy_orchestrator.audit.chain import verify
 from energy_orchestrator.decide.decision import Budget
@@ -25,6 +26,7 @@ from energy_orchestrator.model.decision import DecisionOutcome, Mode
 from energy_orchestrator.model.recommendation import Recommendation, RecommendationStatus, SuggestionType
 from energy_orchestrator.model.rollout import Rollout
 from energy_orchestrator.model.sample import MeasuredWindow
+from energy_orchestrator.model.saving import Saving, SavingMethod
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.services.orchestrator import Orchestrator, OrchestratorSettings
 from energy_orchestrator.store.records import audit_log, outcomes, recommendations, rollouts
@@ -45,6 +47,8 @@ class Measured:
     operations: float | None = 100.0
     down: bool = False
     asked: int = 0
+    later: tuple[datetime, dict[str, float]] | None = None
+    """A moment, and what each workload's energy is from then on, as a share of what it was."""
 
     def windows(
         self, tenant: str, workload: str, replicas: Sequence[str] | None, start: datetime, end: datetime
@@ -53,9 +57,11 @@ class Measured:
         if self.down:
             raise UnavailableError("the series store does not answer")
         changed = replicas is not None and any(name.endswith("-1") for name in replicas)
-        level = self.canary if changed else 1.0
         made = []
         while start + timedelta(seconds=1) <= end:
+            level = self.canary if changed else 1.0
+            if self.later and start >= self.later[0]:
+                level = self.later[1].get(workload, 1.0)
             jitter = (start.second * 7 % 11) / 100
             made.append(
                 MeasuredWindow(
@@ -70,6 +76,9 @@ class Measured:
             )
             start += timedelta(seconds=1)
         return made
+
+    def neighbours(self, tenant: str, workload: str, start: datetime, changed: datetime, end: datetime) -> list[str]:
+        return [name for name in (self.later[1] if self.later else ()) if name != workload]
 
 
 class Plant:
@@ -171,6 +180,45 @@ def test_an_approved_saving_is_tried_measured_and_kept(plant: Plant) -> None:
     assert kept[0] == pytest.approx(0.5, abs=0.1)
     actions = plant.actions()
     assert actions[:4] == ["recommendation.found", "decision", "recommendation.approved", "rollout.created"]
+
+
+@pytest.fixture
+def lone(database: Database) -> Plant:
+    """With one replica, changed at once, and windows enough for a comparison with neighbours."""
+    plant = Plant(database)
+    plant.executor = DryRunExecutor(1)
+    plant.settings = replace(plant.settings, analysis=replace(TEMPLATE, count=14))
+    plant.restart()
+    return plant
+
+
+def kept_saving(plant: Plant, workload: str, later: dict[str, float]) -> Saving | None:
+    """Change a workload; from then on energies are these shares of what they were."""
+    plant.measured.later = (plant.now + timedelta(seconds=1), later)
+    one = advice(workload=workload, at=plant.now)
+    plant.found(one)
+    plant.it.approve("local", one.id, "ada")
+    plant.run(30)
+    assert plant.status(one) is RecommendationStatus.SUCCESSFUL
+    with plant.database.transaction() as connection:
+        run = rollouts.last_analysis(connection, "local", plant.rollouts()[0].id)
+    return run.saving if run else None
+
+
+def test_what_the_time_did_to_neighbours_is_taken_off_the_saving_of_a_lone_replica(lone: Plant) -> None:
+    """The change halves the energy; meanwhile all on the node came to take 1.4 of what they took."""
+    saving = kept_saving(lone, "declared/inference", {"declared/inference": 0.7, "declared/cache": 1.4})
+    assert saving is not None
+    assert saving.method is SavingMethod.DIFFERENCE_IN_DIFFERENCES
+    assert saving.ratio is not None
+    assert saving.ratio.value == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_neighbour_that_was_itself_changed_is_no_control(lone: Plant) -> None:
+    kept_saving(lone, "declared/cache", {"declared/cache": 0.7})
+    saving = kept_saving(lone, "declared/inference", {"declared/inference": 0.7, "declared/cache": 1.4})
+    assert saving is not None
+    assert saving.method is not SavingMethod.DIFFERENCE_IN_DIFFERENCES
 
 
 def test_a_change_that_costs_energy_is_put_back_and_rests(plant: Plant) -> None:
@@ -357,9 +405,9 @@ def test_people_and_the_loop_at_once_do_not_deadlock(plant: Plant) -> None:
     def refuse(one: Recommendation) -> None:
         plant.it.refuse("local", one.id, "ada", "no")
 
-    def find(turn: int) -> None:
+    def find(_: int) -> None:
         # The analyzer gives each finding an id of its own, also when it says the same again.
-        plant.found(*(replace(one, id=f"{one.id}-{turn}") for one in many))
+        plant.found(*(replace(one, id=str(uuid7())) for one in many))
 
     with ThreadPoolExecutor(4) as pool:
         jobs = [pool.submit(refuse, one) for one in many] + [pool.submit(find, n) for n in range(4)]

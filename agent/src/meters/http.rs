@@ -110,9 +110,8 @@ impl Client {
     /// As `get`, with a token in place of user and password.
     pub fn get_with_token(&self, path: &str, token: &str) -> Result<Answer, PollError> {
         let url = format!("{}{path}", self.base);
-        let failed = |error: ureq::Error| PollError(format!("{url}: {}", hint(&error)));
         let request = self.agent.get(&url).header(TOKEN_HEADER, token);
-        let response = request.call().map_err(failed)?;
+        let response = request.call().map_err(|error| failed(&url, &error))?;
         if matches!(response.status().as_u16(), 401 | 403) {
             return Ok(Answer::Refused);
         }
@@ -123,9 +122,8 @@ impl Client {
     /// takes no such POST.
     pub fn post(&self, path: &str, json: &str) -> Result<Option<Made>, PollError> {
         let url = format!("{}{path}", self.base);
-        let failed = |error: ureq::Error| PollError(format!("{url}: {}", hint(&error)));
         let request = self.agent.post(&url).header("Content-Type", "application/json");
-        let response = request.send(json).map_err(failed)?;
+        let response = request.send(json).map_err(|error| failed(&url, &error))?;
         let header = |name: &str| {
             let value = response.headers().get(name)?.to_str().ok()?;
             (value.len() <= MAX_HEADER_CHARS).then(|| value.to_owned())
@@ -142,9 +140,8 @@ impl Client {
 
     pub fn delete(&self, path: &str, token: &str) -> Result<(), PollError> {
         let url = format!("{}{path}", self.base);
-        let failed = |error: ureq::Error| PollError(format!("{url}: {}", hint(&error)));
         let response = self.agent.delete(&url).header(TOKEN_HEADER, token).call();
-        match response.map_err(failed)?.status().as_u16() {
+        match response.map_err(|error| failed(&url, &error))?.status().as_u16() {
             200..=299 => Ok(()),
             status => Err(refused(&url, status)),
         }
@@ -153,7 +150,6 @@ impl Client {
     /// The body below the base address; None where the server has none (404).
     pub fn get(&self, path: &str) -> Result<Option<Vec<u8>>, PollError> {
         let url = format!("{}{path}", self.base);
-        let failed = |error: ureq::Error| PollError(format!("{url}: {}", hint(&error)));
         let mut request = self.agent.get(&url);
         if let Some((user, secret)) = &self.login {
             let password = secret.read("password").map_err(|error| PollError(error.to_string()))?;
@@ -161,7 +157,7 @@ impl Client {
             let pair = base64::engine::general_purpose::STANDARD.encode(pair);
             request = request.header("Authorization", format!("Basic {pair}"));
         }
-        body(&url, request.call().map_err(failed)?)
+        body(&url, request.call().map_err(|error| failed(&url, &error))?)
     }
 }
 
@@ -172,12 +168,15 @@ fn body(
     match response.status().as_u16() {
         200 => {
             let body = response.body_mut().with_config().limit(MAX_BODY_BYTES);
-            let failed = |error: ureq::Error| PollError(format!("{url}: {}", hint(&error)));
-            body.read_to_vec().map(Some).map_err(failed)
+            body.read_to_vec().map(Some).map_err(|error| failed(url, &error))
         }
         404 => Ok(None),
         status => Err(refused(url, status)),
     }
+}
+
+fn failed(url: &str, error: &ureq::Error) -> PollError {
+    PollError(format!("{url}: {}", hint(error)))
 }
 
 fn refused(url: &str, status: u16) -> PollError {

@@ -23,6 +23,12 @@ pub fn parse_all(text: &str) -> impl Iterator<Item = Mapping<'_>> {
     text.lines().filter_map(line)
 }
 
+/// The mapping that holds an address; the kernel lists them in their order.
+pub fn at<'m, 't>(mappings: &'m [Mapping<'t>], address: u64) -> Option<&'m Mapping<'t>> {
+    let next = mappings.partition_point(|mapping| mapping.start <= address);
+    mappings[..next].last().filter(|mapping| address < mapping.end)
+}
+
 fn line(line: &str) -> Option<Mapping<'_>> {
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;

@@ -67,9 +67,6 @@ struct Table {
     sparse: bool,
 }
 
-/// Offset in the file, address in the file's own terms, length.
-type Segment = (u64, u64, u64);
-
 /// Answers for large tables only, with what was found so far.
 pub struct LargeTables {
     verdicts: LruCache<Stamp, bool>,
@@ -90,12 +87,11 @@ impl LargeTables {
         if let Some(known) = self.verdicts.get(&stamp) {
             return *known;
         }
-        let large = tables(file).is_some_and(|(tables, _)| {
-            tables
-                .iter()
-                .map(|table| table.bytes.saturating_add(table.names_bytes))
-                .fold(0, u64::saturating_add)
-                > SMALL_BYTES
+        let large = headers(file).is_some_and(|elf| {
+            let bytes = tables(&elf).iter().fold(0u64, |sum, table| {
+                sum.saturating_add(table.bytes).saturating_add(table.names_bytes)
+            });
+            bytes > SMALL_BYTES
         });
         self.verdicts.put(stamp, large);
         large
@@ -139,14 +135,14 @@ fn look_up(file: &File, offsets: &[u64]) -> Vec<Option<Arc<str>>> {
     if offsets.is_empty() {
         return names;
     }
-    let Some((tables, segments)) = tables(file) else { return names };
+    let Some(elf) = headers(file) else { return names };
     let mut open: Vec<(u64, usize)> = offsets
         .iter()
         .enumerate()
-        .filter_map(|(index, offset)| Some((address_of(&segments, *offset)?, index)))
+        .filter_map(|(index, offset)| Some((elf.address_of(*offset)?, index)))
         .collect();
     open.sort_unstable();
-    for table in tables {
+    for table in tables(&elf) {
         let mut best = vec![Best::default(); open.len()];
         read_entries(file, table, |entry| consider(entry, &open, &mut best));
         let mut before = None;
@@ -233,17 +229,12 @@ fn demangled(name: &str) -> String {
     name
 }
 
-fn address_of(segments: &[Segment], offset: u64) -> Option<u64> {
-    let of = |(start, address, bytes): &Segment| {
-        let into = offset.checked_sub(*start).filter(|into| into < bytes)?;
-        address.checked_add(into)
-    };
-    segments.iter().find_map(of)
+fn headers(file: &File) -> Option<ElfHeaders> {
+    ElfHeaders::read(file).filter(|elf| elf.is_64_bit)
 }
 
-/// The tables of a file in the order to ask them, and where its code is loaded.
-fn tables(file: &File) -> Option<(Vec<Table>, Vec<Segment>)> {
-    let elf = ElfHeaders::read(file).filter(|elf| elf.is_64_bit)?;
+/// The tables of a file in the order to ask them.
+fn tables(elf: &ElfHeaders) -> Vec<Table> {
     let table = |name, sparse| {
         let section = elf.section(name).filter(|section| section.bytes > 0)?;
         let names = elf.sections.get(section.link)?;
@@ -257,9 +248,7 @@ fn tables(file: &File) -> Option<(Vec<Table>, Vec<Segment>)> {
             sparse,
         })
     };
-    let tables = [table(".symtab", false), table(".dynsym", true)].into_iter().flatten().collect();
-    let code = elf.segments.iter().filter(|part| part.kind == elf::PT_LOAD);
-    Some((tables, code.map(|part| (part.offset, part.address, part.bytes)).collect()))
+    [table(".symtab", false), table(".dynsym", true)].into_iter().flatten().collect()
 }
 
 #[cfg(test)]
@@ -307,10 +296,12 @@ mod tests {
         let stamp = Stamp::of(&file).unwrap();
         let mut large = LargeTables::new();
         assert!(large.takes(stamp, &file), "the tests' own program has large tables");
-        let (_, segments) = tables(&file).unwrap();
+        let elf = headers(&file).unwrap();
         // The code segment, in steps that hit starts, middles and gaps.
-        let (start, _, bytes) = *segments.iter().max_by_key(|(_, _, bytes)| *bytes).unwrap();
-        let offsets: Vec<u64> = (0..2000).map(|step| start + bytes / 2000 * step).collect();
+        let loaded = elf.segments.iter().filter(|part| part.kind == elf::PT_LOAD);
+        let code = loaded.max_by_key(|part| part.bytes).unwrap();
+        let offsets: Vec<u64> =
+            (0..2000).map(|step| code.offset + code.bytes / 2000 * step).collect();
         let found = large.names(stamp, &file, &offsets);
         let mut source = ElfSource::new(&path);
         source.debug_syms = false;

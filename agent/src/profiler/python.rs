@@ -37,7 +37,7 @@ const READING: Allowance = Allowance { share: 0.0015, savings_seconds: 0.03 };
 /// 100 ms. A burst at the start, then one process in some minutes.
 const ATTACHING: Allowance = Allowance { share: 0.0005, savings_seconds: 0.5 };
 /// A person who waits for a profile of some seconds.
-const UNLIMITED: Allowance = Allowance { share: f64::INFINITY, savings_seconds: f64::MAX };
+const UNLIMITED: Allowance = Allowance { share: 0.0, savings_seconds: f64::INFINITY };
 
 /// What reading Python programs may cost, and of which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +68,6 @@ impl Budget {
     }
 
     fn allows(&mut self, now: Instant) -> bool {
-        if self.allowance.share.is_infinite() {
-            return true;
-        }
         let earned = now.duration_since(self.updated).as_secs_f64() * self.allowance.share;
         self.credit_seconds = (self.credit_seconds + earned).min(self.allowance.savings_seconds);
         self.updated = now;

@@ -118,8 +118,7 @@ impl Symbols {
         let mut names = vec![Name::Open; addresses.len()];
         let mut at = 0;
         while let Some(address) = addresses.get(at) {
-            let next = maps.partition_point(|map| map.start <= *address);
-            let Some(mapping) = maps[..next].last().filter(|map| *address < map.end) else {
+            let Some(mapping) = maps::at(maps, *address) else {
                 at += 1;
                 continue;
             };
@@ -205,7 +204,7 @@ impl Symbols {
         maps: &[Mapping],
         elsewhere: &mut impl FnMut(u64, Place) -> Option<String>,
     ) -> Arc<str> {
-        let Some(mapping) = maps.iter().find(|map| (map.start..map.end).contains(&address)) else {
+        let Some(mapping) = maps::at(maps, address) else {
             return UNWIND_FAILED.into();
         };
         if mapping.path.is_empty() && mapping.executable {

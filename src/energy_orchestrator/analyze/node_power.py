@@ -18,14 +18,18 @@ the meter that it speaks for, else its own rest translated. `analyze/attribution
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from energy_orchestrator.analyze.estimator import PowerCurve
 from energy_orchestrator.analyze.taught_meters import MeterAnswer, Taught, speak
 from energy_orchestrator.model.units import Bounded, Tier
+
+Floats = NDArray[np.float64]
 
 TIER_BOUNDS = {Tier.WALL: (0.98, 1.02), Tier.BMC: (0.90, 1.10), Tier.ON_DIE: (0.98, 2.5)}
 """Whole node as factors of the reading, until a better meter calibrates it; sources in docs/accuracy.md."""
@@ -126,24 +130,57 @@ def node_power(
         taught: what lesser meters learned from better ones, or why nothing, by the lesser's source.
         seconds: when the window ended; a drift of the calibration widens the interval by age.
     """
-    active, low, high = (float(part[0]) for part in curve.active(np.array([load])))
+    return node_powers([readings], curve, np.array([load]), at_rest, taught, [seconds])[0]
+
+
+def node_powers(
+    readings: Sequence[Iterable[ZoneReading]],
+    curve: PowerCurve,
+    loads: Floats,
+    at_rest: Mapping[Tier, tuple[float, float]] | None = None,
+    taught: Mapping[str, Taught | str] | None = None,
+    seconds: Sequence[float | None] | None = None,
+) -> list[NodePower]:
+    """`node_power` of many windows of one node: what the curve says of all their loads is asked at once."""
+
+    @cache
+    def quiet(load: float) -> float:
+        return float(curve.active(np.array([load]))[0][0])
+
+    ends = seconds or [None] * len(readings)
+    modelled = zip(*(part.tolist() for part in curve.active(loads)), strict=True)
+    return [
+        _power(zones, curve, model, quiet, at_rest or {}, taught or {}, end)
+        for zones, model, end in zip(readings, modelled, ends, strict=True)
+    ]
+
+
+def _power(
+    readings: Iterable[ZoneReading],
+    curve: PowerCurve,
+    model: tuple[float, float, float],
+    quiet: Callable[[float], float],
+    at_rest: Mapping[Tier, tuple[float, float]],
+    taught: Mapping[str, Taught | str],
+    seconds: float | None,
+) -> NodePower:
+    active, low, high = model
     modelled = Bounded(curve.idle.value + active, curve.idle.lower + low, curve.idle.upper + high)
     answers = meter_answers(readings)
     if not answers:
         bounds = (low / active, high / active) if active > 0 else (1.0, 1.0)
         return NodePower(modelled, curve.idle.value, Tier.MODEL, f"model: {curve.reason}", *bounds)
     answer = answers[0]
-    whole, source, translation = _whole(answer, (taught or {}).get(answer.source), seconds)
+    whole, source, translation = _whole(answer, taught.get(answer.source), seconds)
     active_low, active_high = ACTIVE_BOUNDS[answer.tier]
-    rest = _rest(answer, at_rest or {}, translation)
+    rest = _rest(answer, at_rest, translation)
     if rest is None:
         idle = whole.value * curve.idle.value / modelled.value
         source += "; idle by the model's share, no rest seen yet"
         if active > 0:
             active_low, active_high = min(active_low, low / active), max(active_high, high / active)
     else:
-        quiet = float(curve.active(np.array([rest[1]]))[0][0])
-        idle = rest[0] * curve.idle.value / (curve.idle.value + quiet)
+        idle = rest[0] * curve.idle.value / (curve.idle.value + quiet(rest[1]))
         above = whole.value - idle
         if translation and translation.own and above > 0:
             active_low = max(active_low, 1 - (whole.value - whole.lower) / above)

@@ -1,11 +1,11 @@
 """The commands of `eo` and how they hang together. Each lives with its kind: looking, acting, running,
-judging, estimating."""
+judging, analysing, estimating."""
 
 from __future__ import annotations
 
 import typer
 
-from energy_orchestrator.cli import acting, alike, estimating, judging, looking, options, planning, running
+from energy_orchestrator.cli import acting, alike, analysing, estimating, judging, looking, options, planning, running
 
 EPILOG = (
     "Exit codes: 0 ok, 1 a negative answer (a broken log, a rollout or verdict that is not Successful), 2 wrong input, "
@@ -45,5 +45,6 @@ app.command()(acting.resume)
 app.add_typer(looking.audit, name="audit")
 app.command("import-runs")(acting.import_runs)
 app.command()(judging.judge)
+app.command()(analysing.analyze)
 app.add_typer(alike.fingerprints, name="fingerprints")
 app.add_typer(estimating.estimator, name="estimator")

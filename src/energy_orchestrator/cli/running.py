@@ -26,6 +26,9 @@ def up(
     policies: Annotated[Path | None, typer.Option("--policies", help="Policies (YAML with CEL).")] = None,
     mode: Annotated[str | None, typer.Option("--mode", help="advisory, approve or auto.")] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", help="The tenant served.")] = None,
+    otlp_port: Annotated[
+        int | None, typer.Option("--otlp-port", help="Take OTLP metrics on this port of loopback; default off.")
+    ] = None,
 ) -> None:
     """Start everything on this machine and serve the page, until Ctrl-C."""
     chosen = settings(
@@ -37,6 +40,7 @@ def up(
         policies=policies,
         mode=mode,
         tenant=tenant,
+        otlp_port=otlp_port,
     )
     require_free(chosen.bind, chosen.port)
     from energy_orchestrator.services.all_in_one import run

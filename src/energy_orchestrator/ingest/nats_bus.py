@@ -33,6 +33,7 @@ from energy_orchestrator.ingest.bus import (
     DeadLetter,
     Delivery,
 )
+from energy_orchestrator.ingest.secret_file import read_secret
 
 STREAM = "EO"
 DEAD_STREAM = "EO_DEAD"
@@ -60,11 +61,11 @@ class NatsLogin:
         if self.user is not None:
             options["user"] = self.user
         if self.password_file is not None:
-            options["password"] = _secret(self.password_file)
+            options["password"] = read_secret(self.password_file)
         if self.token_file is not None:
-            options["token"] = _secret(self.token_file)
+            options["token"] = read_secret(self.token_file)
         if self.credentials_file is not None:
-            _secret(self.credentials_file)
+            read_secret(self.credentials_file)
             options["user_credentials"] = str(self.credentials_file)
         return options
 
@@ -233,15 +234,6 @@ class NatsBus:
             await self._jetstream.add_stream(config)
         else:
             await self._jetstream.update_stream(config)
-
-
-def _secret(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise InvalidInputError(
-            f"cannot be read: {error.strerror}", where=str(file), next_step="give the path of a readable file"
-        ) from error
 
 
 async def _note_error(error: Exception) -> None:

@@ -4,7 +4,8 @@ A source (a Prometheus endpoint, a log of runs) is read again and again; the dif
 was done in between. `Activity` is that difference. Unknown is None and becomes NULL: a NaN gauge, a histogram
 without observations, a source that reports no errors.
 
-`prometheus.py` and `run_log_operations.py` make activities; `operations_scraper.py` does the reading and sending.
+`prometheus.py` and `run_log_operations.py` make activities, `known_servers.py` tells what an endpoint counts;
+`operations_scraper.py` does the reading and sending.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What was done in an interval."""
+    """What was done in an interval. `at` is its end, where the source tells it; else it ends now."""
 
     interval_seconds: float
     operations: float
@@ -41,6 +42,7 @@ class Activity:
     latency_p95_seconds: float | None = None
     latency_p99_seconds: float | None = None
     queue_depth: float | None = None
+    at: datetime | None = None
 
 
 def known(value: float | None) -> float | None:
@@ -59,8 +61,8 @@ def operations_table(tenant: str, host: str, at: datetime, activities: Sequence[
             "workload": target.workload,
             "replica": target.replica,
             "operations": activity.operations,
-            "operation": target.source.operation,
-            "source": "prometheus" if target.source.prometheus is not None else "run_log",
+            "operation": target.source.operation_name,
+            "source": target.source.kind,
             "errors": known(activity.errors),
             "latency_p50_seconds": known(activity.latency_p50_seconds),
             "latency_p95_seconds": known(activity.latency_p95_seconds),

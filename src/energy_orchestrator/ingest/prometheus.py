@@ -1,68 +1,81 @@
-"""Operations from Prometheus counters and histograms: text of two scrapes in, an activity out. No I/O.
+"""Operations from counters and histograms: two expositions in, an activity out. No I/O.
 
-- A counter's increase is the difference; after a reset (the value fell, or `process_start_time_seconds` changed) it
-  is the new value, what was counted since the restart. Sums run over all label sets of a name.
-- Quantiles are taken from the increase of a histogram's buckets, by linear interpolation inside the bucket, as
-  `histogram_quantile` does: below the first bound from 0, in the last bucket its lower bound.
-- No counter of that name, or NaN: no activity, since 0 would say that the workload stood still. A counter that is
-  declared (`# TYPE`) without a sample is 0: so clients show one with labels before its first use.
-
-https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile
+- `Reading` is what one scrape says of a source; `activity_between` is what happened between two (`counters.py`).
+- After a restart (`process_start_time_seconds` changed) a counter's increase is its new value. Where the counter is
+  kept by another process than the one that answers (an exporter), that time says nothing of it.
+- No counter of that name, or NaN: no activity, since 0 would say that the workload stood still. So is a counter of
+  which no sample has the labels asked for: a misspelt label must not look like a workload without work.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import Sample
-
-from energy_orchestrator.errors import InvalidInputError
+from energy_orchestrator.ingest.counters import (
+    Histograms,
+    Labels,
+    Series,
+    histograms_increase,
+    labels_of,
+    quantile,
+    series_increase,
+)
+from energy_orchestrator.ingest.exposition import Exposition, Sample, parse
 from energy_orchestrator.ingest.operations import Activity, known
-from energy_orchestrator.model.workload import OperationSource
+from energy_orchestrator.model.selector import Selector, parse_matchers, parse_selector
+from energy_orchestrator.model.workload import Counted, OperationSource
 
 STARTED = "process_start_time_seconds"
-Buckets = Mapping[float, float]
-"""Cumulative counts by upper bound; the last bound is infinity."""
+SECONDS: Mapping[str, float] = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one scrape says of a workload."""
+    """What one scrape says of a workload. None is unknown."""
 
-    operations: float | None
-    errors: float | None
-    buckets: Buckets
-    queue_depth: float | None
-    started: float | None
+    operations: Series | None
+    errors: Series | None = None
+    histograms: Histograms = field(default_factory=dict)
+    queue_depth: float | None = None
+    started: float | None = None
 
 
 def read(text: str, source: OperationSource) -> Reading:
     """The figures of a source in a scrape; InvalidInputError where the text is not in the format."""
-    samples = list(_samples(text, _names(source)))
+    return reading_of(parse(text, names_of(source)), source)
+
+
+def reading_of(shown: Exposition, source: OperationSource) -> Reading:
+    """The figures of a source in what is shown."""
+    errors = selectors(source.error_metric, source)
+    histogram, gauge = selectors(source.latency_histogram, source), selectors(source.queue_gauge, source)
     return Reading(
-        operations=_total(samples, source.metric, text),
-        errors=_total(samples, source.error_metric, text) if source.error_metric else None,
-        buckets=_buckets(samples, source.latency_histogram) if source.latency_histogram else {},
-        queue_depth=_sum(samples, source.queue_gauge) if source.queue_gauge else None,
-        started=_sum(samples, STARTED),
+        operations=_counters(shown, selectors(source.metric, source), nothing_is_nought=False),
+        errors=_counters(shown, errors, nothing_is_nought=True),
+        histograms=_histograms(shown, histogram[0], SECONDS[source.latency_unit]) if histogram else {},
+        queue_depth=_sum(_accepted(shown, gauge[0].name, gauge[0])) if gauge else None,
+        started=_sum(shown.samples.get(STARTED, ())) if source.counted is Counted.PROCESS else None,
     )
 
 
-def activity_between(before: Reading, after: Reading, seconds: float) -> Activity | None:
+def activity_between(
+    before: Reading, after: Reading, seconds: float, source: OperationSource | None = None
+) -> Activity | None:
     """What happened between two scrapes; None where the counter of operations is unknown in either."""
     if before.operations is None or after.operations is None or seconds <= 0:
         return None
+    counted = source.counted if source else Counted.PROCESS
     restarted = before.started is not None and after.started is not None and before.started != after.started
     errors = None
     if before.errors is not None and after.errors is not None:
-        errors = increase(before.errors, after.errors, restarted=restarted)
-    buckets = buckets_increase(before.buckets, after.buckets, restarted=restarted)
+        errors = series_increase(before.errors, after.errors, restarted=restarted, counted=counted)
+    buckets = histograms_increase(before.histograms, after.histograms, restarted=restarted, counted=counted)
+    operations = series_increase(before.operations, after.operations, restarted=restarted, counted=counted)
     return Activity(
         interval_seconds=seconds,
-        operations=increase(before.operations, after.operations, restarted=restarted),
+        operations=max(0.0, operations - (source.own_operations if source else 0.0)),
         errors=errors,
         latency_p50_seconds=quantile(0.50, buckets),
         latency_p95_seconds=quantile(0.95, buckets),
@@ -71,87 +84,61 @@ def activity_between(before: Reading, after: Reading, seconds: float) -> Activit
     )
 
 
-def increase(before: float, after: float, *, restarted: bool = False) -> float:
-    """By how much a counter grew. Never negative: a counter that fell began again at 0."""
-    return after if restarted or after < before else after - before
+def selectors(metric: str | tuple[str, ...] | None, source: OperationSource) -> tuple[Selector, ...]:
+    """The selectors of a field, with the conditions that hold for the whole source."""
+    texts = (metric,) if isinstance(metric, str) else metric or ()
+    everywhere = parse_matchers(source.matching or "")
+    return tuple(Selector(it.name, it.matchers + everywhere) for it in map(parse_selector, texts))
 
 
-def buckets_increase(before: Buckets, after: Buckets, *, restarted: bool = False) -> dict[float, float]:
-    """By how much each bucket grew; all began again at 0 where one fell or the bounds changed."""
-    if restarted or before.keys() != after.keys() or any(after[bound] < before[bound] for bound in after):
-        return dict(after)
-    return {bound: after[bound] - before[bound] for bound in after}
-
-
-def quantile(share: float, buckets: Buckets) -> float | None:
-    """The value below which `share` of the observations lie; None without observations or finite bounds."""
-    bounds = sorted(buckets)
-    if len(bounds) < 2 or bounds[-1] != math.inf or not buckets[math.inf] > 0:
-        return None
-    rank = share * buckets[math.inf]
-    low, counted = 0.0, 0.0
-    for bound in bounds[:-1]:
-        if buckets[bound] >= rank:
-            if bound <= 0:
-                return bound
-            inside = buckets[bound] - counted
-            return bound if inside <= 0 else low + (bound - low) * (rank - counted) / inside
-        low, counted = max(bound, 0.0), buckets[bound]
-    return bounds[-2]
-
-
-def _names(source: OperationSource) -> set[str]:
+def names_of(source: OperationSource) -> set[str]:
     """Every sample name that is asked for. A counter is found with or without `_total`."""
-    names = {STARTED, source.metric, f"{source.metric}_total"}
-    if source.error_metric:
-        names |= {source.error_metric, f"{source.error_metric}_total"}
-    if source.latency_histogram:
-        names.add(f"{source.latency_histogram}_bucket")
-    if source.queue_gauge:
-        names.add(source.queue_gauge)
-    return names
+    counters = [it.name for it in selectors(source.metric, source) + selectors(source.error_metric, source)]
+    names = {STARTED, *counters, *(f"{name}_total" for name in counters)}
+    names |= {f"{it.name}_bucket" for it in selectors(source.latency_histogram, source)}
+    return names | {it.name for it in selectors(source.queue_gauge, source)}
 
 
-def _samples(text: str, names: set[str]) -> Iterator[Sample]:
-    """Only lines of the names asked for are parsed: an endpoint may show a thousand others."""
-    wanted = [line for line in text.splitlines() if _name_of(line) in names]
-    try:
-        for family in text_string_to_metric_families("\n".join(wanted) + "\n"):
-            yield from family.samples
-    except (ValueError, KeyError, IndexError) as error:
-        raise InvalidInputError(
-            f"not in the Prometheus text format: {str(error)[:200]}", next_step="check what the endpoint answers"
-        ) from error
+def _counters(
+    shown: Exposition, wanted: tuple[Selector, ...], *, nothing_is_nought: bool
+) -> dict[Labels, float] | None:
+    """All series that a selector means, each once; None where none of the selectors has an answer."""
+    found: dict[Labels, float] = {}
+    answered = False
+    for selector in wanted:
+        name = next((it for it in (selector.name, f"{selector.name}_total") if it in shown.samples), None)
+        if name is None:
+            answered |= any(it in shown.declared for it in (selector.name, f"{selector.name}_total"))
+            continue
+        samples = _accepted(shown, name, selector)
+        if not all(math.isfinite(sample.value) for sample in samples):
+            return None
+        asked = [matcher.label for matcher in selector.matchers if matcher.needs_label]
+        told_apart = all(any(label in it.labels for it in shown.samples[name]) for label in asked)
+        answered |= bool(samples) or (told_apart and (nothing_is_nought or not asked))
+        found |= {labels_of(name, sample.labels): sample.value for sample in samples}
+    return found if answered else None
 
 
-def _name_of(line: str) -> str:
-    end = min((at for at in (line.find("{"), line.find(" "), line.find("\t")) if at >= 0), default=len(line))
-    return line[:end]
+def _accepted(shown: Exposition, name: str, selector: Selector) -> list[Sample]:
+    return [sample for sample in shown.samples.get(name, ()) if selector.accepts(sample.labels)]
 
 
-def _total(samples: Iterable[Sample], name: str, text: str) -> float | None:
-    samples = list(samples)
-    for spelt in (name, f"{name}_total"):
-        if any(sample.name == spelt for sample in samples):
-            return _sum(samples, spelt)
-        if f"# TYPE {spelt} counter" in text:
-            return 0.0
-    return None
-
-
-def _sum(samples: Iterable[Sample], name: str) -> float | None:
-    values = [float(sample.value) for sample in samples if sample.name == name]
+def _sum(samples: Sequence[Sample]) -> float | None:
+    values = [sample.value for sample in samples]
     return known(math.fsum(values)) if values and all(map(math.isfinite, values)) else None
 
 
-def _buckets(samples: Iterable[Sample], histogram: str) -> dict[float, float]:
-    found: dict[float, float] = {}
-    for sample in samples:
-        if sample.name == f"{histogram}_bucket" and math.isfinite(sample.value):
-            try:
-                bound = float(sample.labels["le"])
-            except (KeyError, ValueError):
-                continue
-            if not math.isnan(bound):
-                found[bound] = found.get(bound, 0.0) + float(sample.value)
+def _histograms(shown: Exposition, selector: Selector, unit_seconds: float) -> dict[Labels, dict[float, float]]:
+    found: dict[Labels, dict[float, float]] = {}
+    for sample in _accepted(shown, f"{selector.name}_bucket", selector):
+        if not math.isfinite(sample.value):
+            continue
+        try:
+            bound = float(sample.labels["le"]) * unit_seconds
+        except (KeyError, ValueError):
+            continue
+        if not math.isnan(bound):
+            rest = {name: value for name, value in sample.labels.items() if name != "le"}
+            found.setdefault(labels_of(selector.name, rest), {})[bound] = sample.value
     return found

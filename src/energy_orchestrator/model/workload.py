@@ -9,10 +9,17 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from energy_orchestrator.model.selector import parse_matchers, parse_selector
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]{0,127}$")]
+
+
+def _selector(text: str) -> str:
+    parse_selector(text)
+    return text
 
 
 class Strict(BaseModel):
@@ -40,22 +47,98 @@ class Knob(Strict):
     allowed: tuple[str, ...] = Field(min_length=1, description="Every value that may be set, lowest first.")
 
 
+Metric = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_selector)]
+"""`name` or `name{label="value"}` (model/selector.py)."""
+
+
+class Counted(StrEnum):
+    """Who keeps a counter, and so what it means when it falls or appears."""
+
+    PROCESS = "process"
+    """The process that answers: it counts from nought, after each restart again."""
+    EXPORTER = "exporter"
+    """Another process, asked by the one that answers: the start time shown is not the counter's."""
+    OFFSET = "offset"
+    """A position that may be moved back (Kafka): a fall is no restart, and nothing was done by it."""
+
+
+SOURCES = ("prometheus", "promql", "otlp", "run_log")
+
+
+class PromqlSource(Strict):
+    """Questions to a Prometheus server. `{port}` and `{replica}` stand for those of the replica.
+
+    Counters are asked for as they are, each series by itself: what they grew by is told here, so that a restart is
+    seen as one and intervals add up. `rate()`, `increase()` and `sum()` hide it.
+    """
+
+    url: str = Field(description="The server: `http://127.0.0.1:9090`, or with the path it is served under.")
+    operations: Metric = Field(description='Counter of operations: `http_requests_total{job="api"}`.')
+    errors: Metric | None = Field(None, description='Counter of failed ones: `http_requests_total{code=~"5.."}`.')
+    latency_p50_seconds: str | None = Field(None, description="Expression that gives one value, in seconds.")
+    latency_p95_seconds: str | None = Field(None, description="`histogram_quantile(0.95, ...)`, one value.")
+    latency_p99_seconds: str | None = Field(None, description="Expression that gives one value, in seconds.")
+    queue_depth: str | None = Field(None, description="Expression that gives one value: operations waiting.")
+    every_seconds: float = Field(5.0, ge=1, le=300, description="How often to ask.")
+    token_file: str | None = Field(None, description="File with a bearer token.")
+
+
 class OperationSource(Strict):
-    """Where the count of operations comes from."""
+    """Where the count of operations comes from, and what else is known of them.
+
+    Several metrics in one field are added up; a sample that two of them mean counts once. An endpoint without
+    `metric` is recognised by what it exposes (`ingest/known_servers.json`).
+    """
 
     prometheus: str | None = Field(None, description="URL of a text-format endpoint; `{port}` is the replica's port.")
+    promql: PromqlSource | None = Field(None, description="Questions to a Prometheus server.")
+    otlp: str | None = Field(None, description="`service.name` of a program that sends OTLP metrics (`otlp_port`).")
     run_log: str | None = Field(None, description="Path of a JSON-lines log, one operation a line.")
-    metric: str = Field("operations_total", description="Counter of completed operations.")
-    error_metric: str | None = Field(None, description="Counter of failed operations.")
-    latency_histogram: str | None = Field(None, description="Histogram of latency in seconds, without `_bucket`.")
-    queue_gauge: str | None = Field(None, description="Gauge of operations waiting.")
-    operation: str = Field("request", description="What one operation is: request, token, record, run.")
+    server: str | None = Field(None, description="Which known server it is, where an endpoint shows several.")
+    metric: Metric | tuple[Metric, ...] | None = Field(
+        None, description='Counter of operations, also as `name{label=~"..."}`; None: recognised.'
+    )
+    error_metric: Metric | tuple[Metric, ...] | None = Field(None, description="Counter of failed operations.")
+    latency_histogram: Metric | None = Field(None, description="Histogram of latency, without `_bucket`.")
+    latency_unit: Literal["s", "ms", "us"] = Field("s", description="Unit of that histogram's bounds.")
+    queue_gauge: Metric | None = Field(None, description="Gauge of operations waiting.")
+    matching: str | None = Field(
+        None, max_length=2000, description='Only samples with these labels: `consumergroup="billing"`.'
+    )
+    counted: Counted = Field(Counted.PROCESS, description="Who keeps the counter.")
+    own_operations: float = Field(0.0, ge=0, description="Operations that reading the endpoint makes by itself.")
+    operation: str | None = Field(None, description="What one operation is: request, token, record, run.")
+
+    @field_validator("matching")
+    @classmethod
+    def _readable_matchers(cls, value: str | None) -> str | None:
+        parse_matchers(value or "")
+        return value
 
     @model_validator(mode="after")
     def _one_source(self) -> OperationSource:
-        if (self.prometheus is None) == (self.run_log is None):
-            raise ValueError("give exactly one of `prometheus` and `run_log`")
+        given = [name for name in SOURCES if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of {', '.join(f'`{name}`' for name in SOURCES)}")
         return self
+
+    @property
+    def kind(self) -> str:
+        """As on the wire."""
+        return next(name for name in SOURCES if getattr(self, name) is not None)
+
+    @property
+    def by_replica(self) -> bool:
+        """Whether replicas are told apart: a log or a question without `{port}` or `{replica}` speaks for all."""
+        if self.promql is not None:
+            texts = [str(value) for value in self.promql.model_dump().values()]
+            return any("{port}" in text or "{replica}" in text for text in texts)
+        return self.run_log is None
+
+    @property
+    def operation_name(self) -> str:
+        """What one operation is, where nothing says it: a request."""
+        return self.operation or "request"
 
 
 class Slo(Strict):

@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -26,6 +26,8 @@ from energy_orchestrator.recommend.observation import Finding, Observation
 from energy_orchestrator.recommend.subject import Found, Subject
 
 LIFE = timedelta(minutes=10)
+Key = tuple[str, str, str]
+"""Tenant, host ("" for wherever it runs), workload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def recommend(
         playbook: tenant and suggestion type -> saved shares of finished tries (None: reverted).
         record: tenant and suggestion type -> what was claimed of past changes, and whether it came true.
     """
-    best: dict[tuple[str, str, str], Recommendation] = {}
+    best: dict[Key, Recommendation] = {}
     for seen in observations:
         if seen.seconds < settings.minimum_span_seconds:
             continue
@@ -66,9 +68,26 @@ def recommend(
             subject = Subject(seen.tenant, seen.workload, host, seen.start, seen.end, seen.tier)
             watts = node_watts.get(seen.host, 0.0)
             made = recommendation(Found(subject, finding), watts, settings, new_id(), now, record)
-            key = (seen.tenant, made.target.host or "", seen.workload)
-            if key not in best or made.rank_score > best[key].rank_score:
-                best[key] = made
+            _keep_best(best, made)
+    return _in_order(best)
+
+
+def best_of(parts: Iterable[Iterable[Recommendation]]) -> list[Recommendation]:
+    """What was found of parts of a fleet, put together: as if all had been looked at as one."""
+    best: dict[Key, Recommendation] = {}
+    for part in parts:
+        for it in part:
+            _keep_best(best, it)
+    return _in_order(best)
+
+
+def _keep_best(best: dict[Key, Recommendation], made: Recommendation) -> None:
+    key = (made.target.tenant, made.target.host or "", made.target.workload)
+    if key not in best or made.rank_score > best[key].rank_score:
+        best[key] = made
+
+
+def _in_order(best: Mapping[Key, Recommendation]) -> list[Recommendation]:
     return sorted(best.values(), key=lambda it: it.rank_score, reverse=True)
 
 

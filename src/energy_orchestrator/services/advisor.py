@@ -3,6 +3,8 @@
 One look covers the last minute. A declared workload whose replica was restarted within it (by a rollout, or after a
 crash) is looked at from a moment after that start on, so that what it did with its old settings is no evidence about
 its new ones; until that is long enough for `recommend/ranking.py` nothing is said about it.
+
+Hosts are looked at some hundred at a time, so that memory does not grow with the fleet.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,14 +21,16 @@ from uuid_utils.compat import uuid7
 
 from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.model.recommendation import Recommendation
+from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.units import Bounded, Tier
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.recommend.code_path import any_known
 from energy_orchestrator.recommend.confidence import Record, no_record
 from energy_orchestrator.recommend.observation import Observation, Peaks, WindowPoint
-from energy_orchestrator.recommend.ranking import RankingSettings, recommend
+from energy_orchestrator.recommend.ranking import RankingSettings, best_of, recommend
 from energy_orchestrator.services import series_queries
 from energy_orchestrator.services.measurements import Series, SeriesMeasurements
+from energy_orchestrator.services.shards import ALONE, Tick, Worker, silent
 
 MAX_WORKLOADS = 50
 """Of one host, by energy: the others have little to save."""
@@ -39,6 +43,17 @@ RUNNING = timedelta(seconds=15)
 POINTS = 3
 """How many spans back CPU is compared with operations: a regression wants windows."""
 PEAK_HISTORY = timedelta(hours=24)
+HOSTS_AT_ONCE = 200
+"""Bounds the memory where a tenant has many."""
+
+_WORKLOAD_SPANS = series_queries.of_hosts(series_queries.WORKLOAD_SPANS)
+_PEAKS = series_queries.of_hosts(series_queries.PEAKS)
+_JOINED = {
+    "operations": series_queries.of_hosts(series_queries.OPERATION_SPANS),
+    "behaviour": series_queries.of_hosts(series_queries.PROCESS_BEHAVIOUR),
+    "memory": series_queries.of_hosts(series_queries.WORKLOAD_MEMORY),
+    "inventory": series_queries.of_hosts(series_queries.INVENTORY_SPANS),
+}
 
 Row = Mapping[str, Any]
 Key = tuple[str, str]
@@ -58,6 +73,16 @@ class Look:
     def parameters(self) -> dict[str, Any]:
         """For the queries of a span."""
         return {"tenant": self.tenant, "start": self.start, "end": self.end}
+
+
+@dataclass(frozen=True, slots=True)
+class _Everywhere:
+    """What is known of workloads wherever they run; `points` of the declared ones that were met so far."""
+
+    look: Look
+    hot: Mapping[str, Row]
+    known_paths: Mapping[str, Sequence[tuple[str, float]]]
+    points: dict[str, Sequence[WindowPoint]] = field(default_factory=dict)
 
 
 class Advisor:
@@ -84,20 +109,39 @@ class Advisor:
         self._own = frozenset(own_workloads)
         self._record = record
 
-    def recommend(self, tenant: str, now: datetime) -> list[Recommendation]:
-        """What is worth trying now, best first."""
+    def recommend(
+        self, tenant: str, now: datetime, worker: Worker = ALONE, tick: Tick = silent
+    ) -> list[Recommendation]:
+        """What is worth trying now, best first; of a worker's hosts, where several share the work. What they find is
+        put together by `recommend/ranking.py`: `best_of`."""
         start = now - self._span
         restarted = self._restarted(tenant, now)
         young = frozenset().union(*restarted.values())
         looks = [Look(tenant, start, now, now - POINTS * self._span, lambda workload: workload not in young)]
         looks += [Look(tenant, max(start, since), now, since, names.__contains__) for since, names in restarted.items()]
+        covered = [self._covered(look, worker) if look.start < look.end else {} for look in looks]
+        everywhere = [self._everywhere(look) if of_look else None for look, of_look in zip(looks, covered, strict=True)]
         watts = {
             host: row["node_joules"] / row["covered_seconds"]
-            for host, row in self._covered(looks[0]).items()
+            for host, row in covered[0].items()
             if row["covered_seconds"]
         }
-        observations = [seen for look in looks if look.start < look.end for seen in self._observations(look)]
-        return recommend(observations, watts, self._playbook, self._settings, lambda: str(uuid7()), now, self._record)
+        hosts = sorted(covered[0])
+        found: list[list[Recommendation]] = []
+        for first in range(0, len(hosts), HOSTS_AT_ONCE):
+            tick(first, len(hosts))
+            some = hosts[first : first + HOSTS_AT_ONCE]
+            seen = [
+                observation
+                for facts, of_look in zip(everywhere, covered, strict=True)
+                if facts is not None
+                for observation in self._observations(facts, of_look, some)
+            ]
+            found.append(
+                recommend(seen, watts, self._playbook, self._settings, lambda: str(uuid7()), now, self._record)
+            )
+        tick(len(hosts), len(hosts))
+        return best_of(found)
 
     def _restarted(self, tenant: str, now: datetime) -> dict[datetime, frozenset[str]]:
         """Declared workloads that were started within what is looked at, by when they count from: a few moments, so
@@ -111,18 +155,20 @@ class Advisor:
                 found[since] |= {row["workload"]}
         return found
 
-    def _covered(self, look: Look) -> dict[str, Row]:
-        return {row["host"]: row for row in self._rows(series_queries.COVERED_SECONDS, look.parameters)}
+    def _covered(self, look: Look, worker: Worker) -> dict[str, Row]:
+        parameters = look.parameters | {"buckets": worker.buckets}
+        return {row["host"]: row for row in self._rows(series_queries.COVERED_BY_WORKER, parameters)}
 
-    def _observations(self, look: Look) -> list[Observation]:
-        covered = self._covered(look)
-        spans = [
-            row for row in self._rows(series_queries.WORKLOAD_SPANS, look.parameters) if look.wanted(row["workload"])
-        ]
-        declared = {name: it for name in {row["workload"] for row in spans} if (it := self._declaration(look, name))}
-        joined = self._joined(look, declared)
+    def _everywhere(self, look: Look) -> _Everywhere:
         hot = {row["workload"]: row for row in self._rows(series_queries.HOTSPOTS, look.parameters)}
-        known = self._known_paths(look, hot)
+        return _Everywhere(look, hot, self._known_paths(look, hot))
+
+    def _observations(self, facts: _Everywhere, covered: Mapping[str, Row], hosts: list[str]) -> list[Observation]:
+        look, parameters = facts.look, facts.look.parameters | {"hosts": hosts}
+        spans = [row for row in self._rows(_WORKLOAD_SPANS, parameters) if look.wanted(row["workload"])]
+        declared = {name: it for name in {row["workload"] for row in spans} if (it := self._declaration(look, name))}
+        self._add_points(facts, declared)
+        joined = self._joined(look, declared, parameters)
         observations = []
         taken: dict[str, int] = defaultdict(int)
         for row in spans:
@@ -132,9 +178,7 @@ class Advisor:
             if seconds <= 0 or workload in self._own or (taken[host] > MAX_WORKLOADS and workload not in declared):
                 continue
             parts = {name: rows.get((host, workload), {}) for name, rows in joined.items()}
-            functions = hot[workload]["functions"] if workload in hot else []
-            parts["hot"] = {"functions": functions, "shares": known.get(workload, [])}
-            observations.append(self._observation(look, row, parts, seconds, declared.get(workload)))
+            observations.append(self._observation(facts, row, parts, seconds, declared.get(workload)))
         return observations
 
     def _known_paths(self, look: Look, hot: Mapping[str, Row]) -> dict[str, list[tuple[str, float]]]:
@@ -146,21 +190,24 @@ class Advisor:
                 found[row["workload"]].append((row["function"], row["samples"] / total))
         return found
 
-    def _joined(self, look: Look, declared: Collection[str]) -> dict[str, dict[Key, Row]]:
-        queries = {
-            "operations": series_queries.OPERATION_SPANS,
-            "behaviour": series_queries.PROCESS_BEHAVIOUR,
-            "memory": series_queries.WORKLOAD_MEMORY,
-            "inventory": series_queries.INVENTORY_SPANS,
-        }
-        found = {name: _by_key(self._series.query(query, look.parameters)) for name, query in queries.items()}
-        history = look.parameters | {"start": look.end - PEAK_HISTORY, "workloads": sorted(declared)}
-        found["peaks"] = _by_key(self._series.query(series_queries.PEAKS, history)) if declared else {}
+    def _joined(
+        self, look: Look, declared: Collection[str], parameters: Mapping[str, Any]
+    ) -> dict[str, dict[Key, Row]]:
+        found = {name: _by_key(self._series.query(query, parameters)) for name, query in _JOINED.items()}
+        history = {**parameters, "start": look.end - PEAK_HISTORY, "workloads": sorted(declared)}
+        found["peaks"] = _by_key(self._series.query(_PEAKS, history)) if declared else {}
         return found
 
+    def _add_points(self, facts: _Everywhere, declared: Collection[str]) -> None:
+        look, missing = facts.look, sorted(set(declared) - facts.points.keys())
+        facts.points.update(dict.fromkeys(missing, ()))
+        for workload, windows in self._measurements.windows_of(look.tenant, missing, look.points_from, look.end):
+            facts.points[workload] = [_point(window) for window in windows]
+
     def _observation(
-        self, look: Look, row: Row, parts: Mapping[str, Row], seconds: float, declaration: Declaration | None
+        self, facts: _Everywhere, row: Row, parts: Mapping[str, Row], seconds: float, declaration: Declaration | None
     ) -> Observation:
+        look, workload = facts.look, row["workload"]
         behaviour, operations = parts["behaviour"], parts["operations"]
         watts = Bounded(
             row["active_joules"] / seconds, row["active_joules_lower"] / seconds, row["active_joules_upper"] / seconds
@@ -168,7 +215,7 @@ class Advisor:
         return Observation(
             tenant=look.tenant,
             host=row["host"],
-            workload=row["workload"],
+            workload=workload,
             start=look.end - timedelta(seconds=seconds),
             end=look.end,
             tier=Tier(row["tier"]),
@@ -177,7 +224,7 @@ class Advisor:
             mem_bytes=int(parts["memory"].get("mem_bytes") or 0),
             replicas=declaration.replicas if declaration else 1,
             declaration=declaration,
-            points=self._points(look, row["workload"]) if declaration else (),
+            points=facts.points.get(workload, ()),
             operations=operations.get("operations"),
             queue_depth=operations.get("queue_depth"),
             queue_depth_max=operations.get("queue_depth_max"),
@@ -186,18 +233,10 @@ class Advisor:
             involuntary_per_second=behaviour.get("involuntary_per_second"),
             voluntary_per_second=behaviour.get("voluntary_per_second"),
             libraries=parts["inventory"].get("libraries") or (),
-            top_functions=parts["hot"]["functions"],
-            hot_shares=parts["hot"]["shares"],
+            top_functions=facts.hot[workload]["functions"] if workload in facts.hot else (),
+            hot_shares=facts.known_paths.get(workload, ()),
             peaks=_peaks(parts["peaks"]),
         )
-
-    def _points(self, look: Look, workload: str) -> list[WindowPoint]:
-        points = []
-        for window in self._measurements.windows(look.tenant, workload, None, look.points_from, look.end):
-            length = (window.window_end - window.window_start).total_seconds()
-            rate = window.operations / length if window.operations is not None else None
-            points.append(WindowPoint(window.cpu_seconds / length, rate))
-        return points
 
     def _declaration(self, look: Look, workload: str) -> Declaration | None:
         try:
@@ -208,6 +247,13 @@ class Advisor:
     def _rows(self, query: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._series.query(query, parameters).to_pylist()
         return rows
+
+
+def _point(window: MeasuredWindow) -> WindowPoint:
+    length = (window.window_end - window.window_start).total_seconds()
+    return WindowPoint(
+        window.cpu_seconds / length, window.operations / length if window.operations is not None else None
+    )
 
 
 def _peaks(row: Row) -> Peaks | None:

@@ -6,7 +6,7 @@ needed and ended in reverse; what fails while starting ends what was started bef
 
     main thread      uvicorn (API and page), signals
     collector        an event loop: bus -> series, and the scraper of operations
-    analyzer         windows -> energy every second, advice every few seconds
+    analyzer         windows -> energy every second, advice every few seconds, alerts of the last half hour
     orchestrator     policies, rollouts and replicas, twice a second
 """
 
@@ -39,24 +39,24 @@ from energy_orchestrator.errors import ConflictError, NotFoundError, Unavailable
 from energy_orchestrator.execute.local.cgroups import CgroupLimiter
 from energy_orchestrator.execute.local.processes import ProcessTable
 from energy_orchestrator.execute.local.supervisor import LocalExecutor
-from energy_orchestrator.ingest.nats_bus import NatsBus, NatsLogin
 from energy_orchestrator.ingest.operations import Target
-from energy_orchestrator.ingest.operations_scraper import OperationsScraper
 from energy_orchestrator.model.decision import Mode
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.recommend.ranking import RankingSettings
 from energy_orchestrator.services.advisor import Advisor
 from energy_orchestrator.services.agent_binary import find_agent
 from energy_orchestrator.services.agent_process import AgentProcess
+from energy_orchestrator.services.alert_stream import AlertStream
 from energy_orchestrator.services.analyzer import Analyzer
+from energy_orchestrator.services.bus_choice import BusChoice, choose
 from energy_orchestrator.services.collector import Collector
 from energy_orchestrator.services.collector_metrics import CollectorMetrics
 from energy_orchestrator.services.control_plane import EmbeddedControlPlane, keep_head
+from energy_orchestrator.services.counting import Counting
 from energy_orchestrator.services.energy_metrics import EnergyMetrics
 from energy_orchestrator.services.fingerprints import Fingerprints
 from energy_orchestrator.services.loops import Loop, Loops
 from energy_orchestrator.services.measurements import SeriesMeasurements
-from energy_orchestrator.services.nats_server import NatsServer
 from energy_orchestrator.services.orchestrator import Orchestrator, OrchestratorSettings
 from energy_orchestrator.services.postgres_server import PostgresServer
 from energy_orchestrator.services.series_views import SeriesViews
@@ -73,6 +73,7 @@ log = logging.getLogger(__name__)
 
 MINIMUM_FREE_BYTES = 300 * 2**20
 ADVICE_SECONDS = 5.0
+ALERT_SECONDS = 15.0
 HEAD_SECONDS = 10.0
 
 
@@ -114,7 +115,7 @@ class _System:
         self._stack = stack
         self._registry = CollectorRegistry()
         self._agent: AgentProcess | None = None
-        self._nats: NatsServer | None = None
+        self._bus = choose(settings)
 
     def start(self, policies: object) -> None:
         """Start all parts."""
@@ -125,8 +126,8 @@ class _System:
             series = ChdbSeriesStore(settings.data_dir / "chdb")
             stack.callback(series.close)
             series.migrate()
-        with self._step("NATS JetStream (bus)"):
-            url, login = self._bus()
+        with self._step(f"{self._bus.name} (bus)"):
+            self._start_bus()
         executor = self._executor(database)
         measurements = SeriesMeasurements(series, settings.window_seconds)
         orchestrator = Orchestrator(
@@ -151,10 +152,14 @@ class _System:
         stack.callback(loops.stop)
         head_file = settings.data_dir / "audit-head"
         with self._step("collector, analyzer, orchestrator"):
-            loops.add(_BusLoop(url, login, series, CollectorMetrics(self._registry), self._targets(executor), settings))
+            counting = Counting(self._targets(executor), lambda: self._declared.by_key)
+            bus = _BusLoop(self._bus, series, CollectorMetrics(self._registry), counting, settings)
+            loops.add(bus)
             analyzer = Analyzer(series, default_model(), settings.window_seconds, now)
             loops.add(Loop("analyzer", 1.0, analyzer.run_once))
             loops.add(Loop("advisor", ADVICE_SECONDS, lambda: self._advise(advisor, orchestrator)))
+            streams = [AlertStream(series, it, settings.window_seconds) for it in sorted(settings.known_tenants)]
+            loops.add(Loop("alerts", max(ALERT_SECONDS, settings.window_seconds), lambda: _tell_alerts(streams)))
             loops.add(Loop("orchestrator", 0.4, orchestrator.tick))
             loops.add(Loop("supervisor", 1.0, lambda: self._keep(executor)))
             loops.add(Loop("audit head", HEAD_SECONDS, lambda: _keep_head(database, head_file)))
@@ -165,11 +170,11 @@ class _System:
             self._start_agent()
         self.control_plane = EmbeddedControlPlane(
             database,
-            SeriesViews(series, self._declaration_of(executor), settings.window_seconds),
+            SeriesViews(series, self._declaration_of(executor), settings.window_seconds, bus.uncounted),
             Fingerprints(series, PostgresFingerprints(database), now, FingerprintModel.shipped()),
             orchestrator,
             self._declaration_of(executor),
-            lambda: {**loops.states(), **self._children()},
+            lambda: {**loops.states(), **counting.states(), **self._children()},
             self._registry,
             head_file,
             now,
@@ -190,14 +195,18 @@ class _System:
         self._stack.callback(database.close)
         return database
 
-    def _bus(self) -> tuple[str, NatsLogin]:
-        settings = self._settings
-        if settings.nats_url is not None:
-            return settings.nats_url, NatsLogin(credentials_file=settings.nats_credentials_file)
-        self._nats = NatsServer(settings.data_dir)
-        self._nats.start()
-        self._stack.callback(self._nats.stop)
-        return self._nats.url, NatsLogin(user=self._nats.login_user, password_file=self._nats.login_password_file)
+    def _start_bus(self) -> None:
+        """Our own server, or a look at another: a wrong address or login is told before anything else starts."""
+        server = self._bus.server
+        if server is not None:
+            server.start()
+            self._stack.callback(server.stop)
+            return
+
+        async def look() -> None:
+            await (await self._bus.connect()).close()
+
+        asyncio.run(look())
 
     def _executor(self, database: Database) -> LocalExecutor:
         instance = _instance(self._settings.data_dir)
@@ -222,12 +231,7 @@ class _System:
         arguments = ["--tenant", settings.tenant, "--spool-dir", str(settings.data_dir / "spool")]
         arguments += ["--interval-seconds", str(settings.agent_interval_seconds)]
         arguments += ["--profile-hz", str(settings.agent_profile_hz)]
-        if self._nats is not None:
-            arguments += ["--nats-url", self._nats.url, "--nats-user", self._nats.agent_user]
-            arguments += ["--nats-password-file", str(self._nats.agent_password_file)]
-            arguments += ["--nats-inbox-prefix", self._nats.agent_inbox_prefix]
-        elif settings.nats_url is not None:
-            arguments += ["--nats-url", settings.nats_url]
+        arguments += self._bus.agent_arguments()
         self._agent = AgentProcess(binary, arguments, settings.data_dir / "logs" / "agent.log")
         self._agent.start()
         self._stack.callback(self._agent.stop)
@@ -259,14 +263,15 @@ class _System:
         executor.reconcile()
         if self._agent is not None:
             self._agent.keep()
-        if self._nats is not None and not self._nats.alive():
+        server = self._bus.server
+        if server is not None and not server.alive():
             log.warning("the bus ended; starting it again")
-            self._nats.start()
+            server.start()
 
     def _children(self) -> dict[str, str]:
         parts = {}
-        if self._nats is not None:
-            parts["bus"] = "ok" if self._nats.alive() else "ended; it is started again"
+        if self._bus.server is not None:
+            parts["bus"] = "ok" if self._bus.server.alive() else "ended; it is started again"
         if self._agent is not None:
             parts["agent"] = "ok" if self._agent.alive() else "ended; it is started again"
         return parts
@@ -285,7 +290,7 @@ class _System:
             found = []
             for workload in executor.workloads:
                 source = executor.declaration(workload).operations
-                if source is not None:
+                if source is not None and source.otlp is None:
                     found += [Target(workload, spec.name, spec.port, source) for spec in executor.specs(workload)]
             return found
 
@@ -299,31 +304,41 @@ class _System:
         self._console.print(f"  {name}: {time.monotonic() - begun:.1f} s")
 
 
+def _tell_alerts(streams: list[AlertStream]) -> None:
+    """New shifts of J/op into the log; the page and the API show them all."""
+    for stream in streams:
+        for alert in stream.fresh(stream.look(now())):
+            log.warning("alert: %s of %s: %s", alert.workload, alert.tenant, alert.message)
+
+
 class _BusLoop(Loop):
-    """An event loop in a thread: collector and scraper. Connects again after a failure."""
+    """An event loop in a thread: collector, and what counts operations. Connects again after a failure."""
 
     def __init__(
         self,
-        url: str,
-        login: NatsLogin,
+        bus: BusChoice,
         series: ChdbSeriesStore,
         metrics: CollectorMetrics,
-        targets: Callable[[], list[Target]],
+        counting: Counting,
         settings: Settings,
     ) -> None:
         super().__init__("collector", 1.0, self._collect)
-        self._url, self._login, self._series, self._metrics = url, login, series, metrics
-        self._targets, self._settings = targets, settings
+        self._bus, self._series, self._metrics = bus, series, metrics
+        self._counting, self._settings = counting, settings
+
+    def uncounted(self, tenant: str, workload: str) -> str | None:
+        """Why the operations of a workload are not known, as far as its source is to blame."""
+        return self._counting.problem_of(workload) if tenant == self._settings.tenant else None
 
     def _collect(self) -> None:
         asyncio.run(self._main())
 
     async def _main(self) -> None:
-        bus = await NatsBus.connect(self._url, self._login)
+        bus = await self._bus.connect()
         ended = asyncio.Event()
         collector = Collector(bus, self._series, clock=now, metrics=self._metrics)
-        scraper = OperationsScraper(bus, self._settings.tenant, os.uname().nodename, self._targets, 1.0, now)
-        tasks = [asyncio.create_task(collector.run(ended)), asyncio.create_task(scraper.run(ended))]
+        tasks = [asyncio.create_task(collector.run(ended))]
+        tasks.append(asyncio.create_task(self._counting.run(bus, self._settings, os.uname().nodename, ended)))
         self.succeeded()
         try:
             while not self.stopping.is_set() and not any(task.done() for task in tasks):
@@ -373,6 +388,8 @@ def _say_ready(console: Console, settings: Settings, declared: DeclaredWorkloads
     console.print(f"  data      {settings.data_dir}", soft_wrap=True)
     if declared.by_key:
         console.print(f"  declared  {', '.join(d.name for d in declared.by_key.values())}", soft_wrap=True)
+    if settings.otlp_port:
+        console.print(f"  OTLP      http://127.0.0.1:{settings.otlp_port}/v1/metrics", soft_wrap=True)
     if os.geteuid() != 0:
         console.print(
             "  as a plain user: other users' processes show CPU and memory only; no system-wide profiles, no cgroup "

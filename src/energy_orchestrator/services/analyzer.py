@@ -12,17 +12,20 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from energy_orchestrator.analyze.attribution import Attribution, Floats, Indexes, attribute
 from energy_orchestrator.analyze.estimator import NodeHardware, PowerCurve, PowerModel
-from energy_orchestrator.analyze.node_power import NodePower, ZoneReading, node_power
+from energy_orchestrator.analyze.node_power import NodePower, ZoneReading, node_powers
 from energy_orchestrator.model.units import Tier
 from energy_orchestrator.services import series_queries
-from energy_orchestrator.services.calibrations import Calibrations, zone_reading
+from energy_orchestrator.services.calibrations import Calibrations, milliseconds, zone_readings
+from energy_orchestrator.services.shards import ALONE, Tick, Worker, packs, silent
 
 SETTLE = timedelta(seconds=2.5)
 """A window is worked on when it has been over for so long: time for samples to travel."""
@@ -33,6 +36,12 @@ AT_ONCE = timedelta(minutes=10)
 LATEST = timedelta(hours=1)
 """How far back a first run and `catch_up` look."""
 CATCH_UP_EVERY = timedelta(seconds=60)
+BACK = timedelta(days=1)
+"""How far back a worker that shares the work looks for what it has done."""
+ROWS_AT_ONCE = 400_000
+"""Samples of one pack of hosts: bounds the memory of a large fleet. Measured: packs of millions, whose groups the
+CPU's cache doesn't hold, take half as long again."""
+ROWS_OF_INSERT = 500_000
 RESOLUTION = timedelta(milliseconds=1)
 """Of timestamps: a sample on a window's edge belongs to the earlier window."""
 REST_HISTORY = timedelta(hours=24)
@@ -40,7 +49,8 @@ REST_HISTORY = timedelta(hours=24)
 NO_KERNEL = "; no CPU time from the kernel's meter, the process rows stand for it"
 
 NodeKey = tuple[str, str]
-WindowKey = tuple[str, str, datetime]
+Known = tuple[NodeHardware, PowerCurve]
+AtRest = Mapping[NodeKey, Mapping[Tier, tuple[float, float]]]
 
 
 class Series(Protocol):
@@ -56,14 +66,23 @@ class Series(Protocol):
 
 
 class Analyzer:
-    """See the module."""
+    """See the module. `worker` says which hosts are its own, where several share the work."""
 
-    def __init__(self, series: Series, model: PowerModel, window_seconds: float, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        series: Series,
+        model: PowerModel,
+        window_seconds: float,
+        clock: Callable[[], datetime],
+        worker: Worker = ALONE,
+    ) -> None:
         self._series = series
         self._model = model
         self._window = timedelta(seconds=window_seconds)
         self._clock = clock
+        self._mine = {"buckets": worker.buckets}
         self._calibrations = Calibrations(series)
+        self._curves: dict[NodeHardware, PowerCurve] = {}
         self._worked_to: datetime | None = None
         self._caught_up: datetime | None = None
 
@@ -85,30 +104,61 @@ class Analyzer:
         """Work on windows of the last hour whose samples came late; how many node-windows were written."""
         now = self._clock()
         last = _floor(now - AGAIN, self._window)
-        parameters = {"start": last - LATEST, "end": last, "window_ms": self._window.total_seconds() * 1000}
-        missed = self._series.query(series_queries.MISSED_WINDOWS, parameters).to_pylist()[0]
+        missed = self._series.query(series_queries.MISSED_WINDOWS, self._during(last - LATEST, last)).to_pylist()[0]
         if not missed["n"]:
             return 0
         first = missed["first"] - self._window
         return self._work_on(first, min(missed["last"], first + AT_ONCE), now)
 
-    def _work_on(self, start: datetime, end: datetime, now: datetime) -> int:
-        parameters = {"start": start, "end": end, "window_ms": self._window.total_seconds() * 1000}
-        nodes = self._series.query(series_queries.NODE_WINDOWS, parameters)
-        if nodes.num_rows == 0:
+    def work_through(self, start: datetime, end: datetime, tick: Tick = silent) -> int:
+        """Work on all windows of a span at once: the batch of an hour. How many node-windows were written.
+
+        What was at rest in the span itself counts from the next run on, as with the windows that `run_once` does
+        together."""
+        return self._work_on(_floor(start, self._window), _floor(end, self._window), end, tick)
+
+    def _during(self, start: datetime, end: datetime) -> dict[str, Any]:
+        return {"start": start, "end": end, "window_ms": self._window.total_seconds() * 1000, **self._mine}
+
+    def _work_on(self, start: datetime, end: datetime, now: datetime, tick: Tick = silent) -> int:
+        during = self._during(start, end)
+        hosts = self._series.query(series_queries.HOSTS_OF_SPAN, during)
+        if hosts.num_rows == 0:
             return 0
-        powers = self._powers(nodes, parameters, now)
-        workloads = self._series.query(series_queries.WORKLOAD_WINDOWS, parameters)
-        node_table, workload_table = energy_tables(nodes, powers, workloads)
-        self._series.insert_derived("workload_energy", workload_table)
-        self._series.insert_derived("node_energy", node_table)
+        tenants, names, rows = (hosts[name].to_pylist() for name in ("tenant", "host", "n"))
+        parts = list(packs(tenants, names, rows, ROWS_AT_ONCE))
+        hardware, rest = self._hardware(), self._rest(now)
+        self._calibrations.refresh(now, {node: known for node, (known, _) in hardware.items()})
+        node_tables: list[pa.Table] = []
+        gathered = _Gathered(self._series, "workload_energy")
+        for place, pack in enumerate(parts):
+            tick(place, len(parts))
+            nodes, workloads = self._energy_of(during | pack.parameters, hardware, rest)
+            node_tables.append(nodes)
+            gathered.add(workloads)
+        gathered.put()
+        # Last and together: where they are, all is done up to there.
+        nodes = pa.concat_tables(node_tables)
+        self._series.insert_derived("node_energy", nodes)
+        tick(len(parts), len(parts))
         return int(nodes.num_rows)
+
+    def _energy_of(
+        self, during: Mapping[str, Any], hardware: Mapping[NodeKey, Known], rest: AtRest
+    ) -> tuple[pa.Table, pa.Table]:
+        kernel = self._series.query(series_queries.KERNEL_WINDOWS, during)
+        workloads = self._series.query(series_queries.WORKLOAD_WINDOWS, during)
+        nodes, row = node_windows(kernel, workloads, self._window / timedelta(seconds=1))
+        return energy_tables(nodes, self._powers(nodes, during, hardware, rest), workloads, row)
 
     def _span(self, now: datetime) -> tuple[datetime, datetime] | None:
         last = _floor(now - SETTLE, self._window)
         done = self._series.query(series_queries.WATERMARK).to_pylist()[0]
+        if done["n"] and self._mine["buckets"]:
+            back = {"start": done["newest"] - BACK, **self._mine}
+            done = self._series.query(series_queries.WATERMARK_OF_WORKER, back).to_pylist()[0]
         newest = done["newest"] if done["n"] else last - LATEST
-        waiting = self._series.query(series_queries.OLDEST_SAMPLE, {"start": newest}).to_pylist()[0]
+        waiting = self._series.query(series_queries.OLDEST_SAMPLE, {"start": newest, **self._mine}).to_pylist()[0]
         first = _floor(newest - AGAIN, self._window)
         if waiting["n"]:
             after = _floor(waiting["oldest"] - RESOLUTION, self._window)
@@ -117,27 +167,36 @@ class Analyzer:
             return None
         return (first, min(last, first + AT_ONCE)) if last > first else None
 
-    def _powers(self, nodes: pa.Table, parameters: Mapping[str, Any], now: datetime) -> list[NodePower]:
-        readings: dict[WindowKey, list[ZoneReading]] = defaultdict(list)
-        for row in self._series.query(series_queries.METER_WINDOWS, parameters).to_pylist():
-            readings[row["tenant"], row["host"], row["window_end"]].append(zone_reading(row))
-        hardware = self._hardware()
-        self._calibrations.refresh(now, {node: known for node, (known, _) in hardware.items()})
-        rest = self._rest(now)
-        unknown = (NodeHardware(), self._model.curve(NodeHardware()))
-        powers = []
-        for row in nodes.to_pylist():
-            key = (row["tenant"], row["host"])
+    def _powers(
+        self, nodes: pa.Table, during: Mapping[str, Any], hardware: Mapping[NodeKey, Known], rest: AtRest
+    ) -> list[NodePower]:
+        """Of each row of `nodes`, which come ordered by node."""
+        readings: dict[NodeKey, dict[int, list[ZoneReading]]] = defaultdict(lambda: defaultdict(list))
+        for tenant, host, end, reading in zone_readings(self._series.query(series_queries.METER_WINDOWS, during)):
+            readings[tenant, host][end].append(reading)
+        unknown = (NodeHardware(), self._curve(NodeHardware()))
+        keys = zip(nodes["tenant"].to_pylist(), nodes["host"].to_pylist(), strict=True)
+        ends = milliseconds(nodes["window_end"]).to_pylist()
+        busy, seen, covered = (
+            _floats(nodes, name) for name in ("busy_cpu_seconds", "seen_cpu_seconds", "covered_seconds")
+        )
+        used = np.where(np.isnan(busy), seen, busy) / covered
+        powers: list[NodePower] = []
+        for key, rows in groupby(keys):
+            these = slice(len(powers), len(powers) + sum(1 for _ in rows))
             known, curve = hardware.get(key, unknown)
-            busy, threads = row["busy_cpu_seconds"], known.threads or self._model.typical_threads
-            load = (row["seen_cpu_seconds"] if busy is None else busy) / (row["covered_seconds"] * threads)
-            at_rest = {tier: (watts, cores / threads) for tier, (watts, cores) in rest[key].items()}
-            taught, end = self._calibrations.of(key, known), row["window_end"]
-            power = node_power(readings[*key, end], curve, load, at_rest, taught, end.timestamp())
-            powers.append(power if busy is not None else replace(power, source=power.source + NO_KERNEL))
-        return powers
+            threads = known.threads or self._model.typical_threads
+            at_rest = {tier: (watts, cores / threads) for tier, (watts, cores) in rest.get(key, {}).items()}
+            taught = self._calibrations.of(key, known)
+            zones = [readings[key].get(end, []) for end in ends[these]]
+            seconds = [end / 1000 for end in ends[these]]
+            powers += node_powers(zones, curve, used[these] / threads, at_rest, taught, seconds)
+        return [
+            replace(power, source=power.source + NO_KERNEL) if unseen else power
+            for power, unseen in zip(powers, np.isnan(busy).tolist(), strict=True)
+        ]
 
-    def _hardware(self) -> dict[NodeKey, tuple[NodeHardware, PowerCurve]]:
+    def _hardware(self) -> dict[NodeKey, Known]:
         found = {}
         for row in self._series.query(series_queries.NODE_HARDWARE).to_pylist():
             memory = row["memory_bytes"]
@@ -150,18 +209,72 @@ class Analyzer:
                 cpu_model=row["cpu_model"],
                 virtual=row["virtual"],
             )
-            found[row["tenant"], row["host"]] = (known, self._model.curve(known))
+            found[row["tenant"], row["host"]] = (known, self._curve(known))
         return found
 
-    def _rest(self, now: datetime) -> dict[NodeKey, dict[Tier, tuple[float, float]]]:
+    def _curve(self, known: NodeHardware) -> PowerCurve:
+        """Of a kind of node: a fleet has few kinds."""
+        if known not in self._curves:
+            self._curves[known] = self._model.curve(known)
+        return self._curves[known]
+
+    def _rest(self, now: datetime) -> AtRest:
         """Lowest watts of each node by tier, and the busy cores at its quietest."""
         found: dict[NodeKey, dict[Tier, tuple[float, float]]] = defaultdict(dict)
-        for row in self._series.query(series_queries.IDLE_AT_REST, {"start": now - REST_HISTORY}).to_pylist():
+        parameters = {"start": now - REST_HISTORY, **self._mine}
+        for row in self._series.query(series_queries.IDLE_AT_REST, parameters).to_pylist():
             found[row["tenant"], row["host"]][Tier(row["told_tier"])] = (row["idle_watts"], row["busy_cores"])
         return found
 
 
-def energy_tables(nodes: pa.Table, powers: list[NodePower], workloads: pa.Table) -> tuple[pa.Table, pa.Table]:
+class _Gathered:
+    """Rows that are stored some hundred thousand at a time."""
+
+    def __init__(self, series: Series, table: str) -> None:
+        self._series, self._table = series, table
+        self._parts: list[pa.Table] = []
+
+    def add(self, part: pa.Table) -> None:
+        self._parts.append(part)
+        if sum(it.num_rows for it in self._parts) >= ROWS_OF_INSERT:
+            self.put()
+
+    def put(self) -> None:
+        if self._parts:
+            self._series.insert_derived(self._table, pa.concat_tables(self._parts))
+            self._parts.clear()
+
+
+def node_windows(kernel: pa.Table, workloads: pa.Table, window_seconds: float) -> tuple[pa.Table, Indexes]:
+    """The windows of each node, ordered by node, and the one that each workload row is in (-1: in none).
+
+    What the kernel's meter does not cover is taken from the process rows: the time that the longest seen process was
+    seen, and the CPU time of all.
+    """
+    keys = ["tenant", "host", "window_end"]
+    both = pa.concat_tables([kernel.select(keys), workloads.select(keys)])
+    node = pc.binary_join_element_wise(both["tenant"], both["host"], "\0").combine_chunks().dictionary_encode().indices
+    _, window = np.unique(milliseconds(both["window_end"]).to_numpy(), return_inverse=True)
+    key = node.to_numpy().astype(np.int64) * (window.max(initial=0) + 1) + window
+    unique, first, row = np.unique(key, return_index=True, return_inverse=True)
+    of_kernel, of_rows = row[: kernel.num_rows], row[kernel.num_rows :]
+    by_kernel, busy, by_rows = np.zeros(len(unique)), np.full(len(unique), np.nan), np.zeros(len(unique))
+    by_kernel[of_kernel] = _floats(kernel, "covered_seconds")
+    busy[of_kernel] = _floats(kernel, "busy_cpu_seconds")
+    np.maximum.at(by_rows, of_rows, _floats(workloads, "covered_seconds"))
+    seen = np.bincount(of_rows, _floats(workloads, "cpu_seconds"), len(unique))
+    covered = np.where(by_kernel > 0, by_kernel, np.minimum(by_rows, window_seconds))
+    found = covered > 0
+    place = np.where(found, np.cumsum(found) - 1, -1)
+    nodes = both.take(pa.array(first[found]))
+    for name, values in (("covered_seconds", covered), ("busy_cpu_seconds", busy), ("seen_cpu_seconds", seen)):
+        nodes = nodes.append_column(name, pa.array(values[found]))
+    return nodes, place[of_rows]
+
+
+def energy_tables(
+    nodes: pa.Table, powers: list[NodePower], workloads: pa.Table, row: Indexes
+) -> tuple[pa.Table, pa.Table]:
     """The rows of `node_energy` and `workload_energy`. Workload rows of a window without a node row are left out:
     they come again when the node's row has arrived."""
     seconds = _floats(nodes, "covered_seconds")
@@ -170,18 +283,7 @@ def energy_tables(nodes: pa.Table, powers: list[NodePower], workloads: pa.Table)
         for end in ("value", "lower", "upper")
     )
     idle = np.array([power.idle_watts for power in powers], dtype=np.float64)
-    place = {
-        key: index
-        for index, key in enumerate(
-            zip(nodes["tenant"].to_pylist(), nodes["host"].to_pylist(), nodes["window_end"].to_pylist(), strict=True)
-        )
-    }
-    keys = zip(
-        workloads["tenant"].to_pylist(), workloads["host"].to_pylist(), workloads["window_end"].to_pylist(), strict=True
-    )
-    at = np.array([place.get(key, -1) for key in keys], dtype=np.intp)
-    workloads = workloads.filter(pa.array(at >= 0))
-    at = at[at >= 0]
+    workloads, at = workloads.filter(pa.array(row >= 0)), row[row >= 0]
     busy = _floats(nodes, "busy_cpu_seconds")
     split = attribute(watts * seconds, idle * seconds, busy, at, _floats(workloads, "cpu_seconds"))
     busy = np.where(np.isnan(busy), _floats(nodes, "seen_cpu_seconds"), busy)
@@ -220,7 +322,7 @@ def _workload_table(
             "workload": workloads["workload"],
             "workload_kind": workloads["workload_kind"],
             "replica": workloads["replica"],
-            "tier": [powers[index].tier.value for index in at],
+            "tier": pa.array([power.tier.value for power in powers]).take(pa.array(at)),
             "cpu_seconds": _floats(workloads, "cpu_seconds"),
             "mem_bytes": workloads["mem_bytes"],
             "active_joules": split.workload_active,

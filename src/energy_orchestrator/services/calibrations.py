@@ -8,7 +8,7 @@ so that a large fleet does not hold up the windows. The arithmetic is in `analyz
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -26,6 +26,8 @@ WINDOW_SECONDS = 30.0
 AGAIN = timedelta(minutes=10)
 AT_A_TIME = 2
 """Nodes learned in one call, that is in one window: a node's day of four zones, a row a second, takes 0.3 s."""
+
+TIERS = {tier.value: tier for tier in Tier}
 
 NodeKey = tuple[str, str]
 
@@ -77,27 +79,29 @@ class Calibrations:
         return found
 
     def _learned(self, node: NodeKey, now: datetime) -> dict[str, Taught | str]:
-        readings: dict[datetime, list[ZoneReading]] = defaultdict(list)
+        readings: dict[int, list[ZoneReading]] = defaultdict(list)
         parameters = {
-            **{"tenant": node[0], "host": node[1], "start": now - HISTORY, "end": now},
+            **{"tenants": [node[0]], "hosts": [node[1]], "start": now - HISTORY, "end": now},
             "window_ms": WINDOW_SECONDS * 1000,
         }
-        for row in self._series.query(series_queries.METER_WINDOWS_OF_NODE, parameters).to_pylist():
-            readings[row["window_end"]].append(zone_reading(row))
-        windows = [(end.timestamp(), meter_answers(zones)) for end, zones in sorted(readings.items())]
+        for _, _, end, reading in zone_readings(self._series.query(series_queries.METER_WINDOWS, parameters)):
+            readings[end].append(reading)
+        windows = [(end / 1000, meter_answers(zones)) for end, zones in sorted(readings.items())]
         return learn_node(windows)
 
 
-def zone_reading(row: Mapping[str, Any]) -> ZoneReading:
-    """A row of `METER_WINDOWS`."""
-    return ZoneReading(
-        row["meter"],
-        row["zone"],
-        Tier(row["tier"]),
-        row["energy_joules"],
-        row["power_watts"],
-        row["covered_seconds"],
-    )
+def milliseconds(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Since 1970."""
+    return times.cast(pa.timestamp("ms", "UTC")).cast(pa.int64())
+
+
+def zone_readings(table: pa.Table) -> Iterator[tuple[str, str, int, ZoneReading]]:
+    """Rows of `METER_WINDOWS`: tenant, host, milliseconds of the window's end, reading."""
+    ends = milliseconds(table["window_end"]).to_pylist()
+    names = ("tenant", "host", "meter", "zone", "tier", "energy_joules", "power_watts", "covered_seconds")
+    columns = [table[name].to_pylist() for name in names]
+    for end, tenant, host, meter, zone, tier, joules, watts, seconds in zip(ends, *columns, strict=True):
+        yield tenant, host, end, ZoneReading(meter, zone, TIERS[tier], joules, watts, seconds)
 
 
 def _likeness(node: NodeKey, hardware: NodeHardware) -> Likeness:

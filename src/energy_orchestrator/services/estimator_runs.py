@@ -15,6 +15,7 @@ from energy_orchestrator.analyze.estimator.cpu_names import cpu_key, vendor
 from energy_orchestrator.analyze.estimator.model import MODEL_FILE
 from energy_orchestrator.analyze.estimator.shape import shapes
 from energy_orchestrator.analyze.estimator.training import (
+    Each,
     HeldOut,
     amd_shares,
     development,
@@ -23,6 +24,7 @@ from energy_orchestrator.analyze.estimator.training import (
     train,
 )
 from energy_orchestrator.errors import InvalidInputError
+from energy_orchestrator.services.dask_cluster import mapping
 from energy_orchestrator.services.estimator_files import TrainingData, read_training_data
 from energy_orchestrator.services.estimator_report import model_card, node_section
 from energy_orchestrator.services.report_sections import replace_section
@@ -31,9 +33,10 @@ CARD_FILE = "node_power_model.card.md"
 Tick = Callable[[], None]
 
 
-def train_to(folder: Path, out: Path | None, tick: Tick) -> list[Path]:
+def train_to(folder: Path, out: Path | None, tick: Tick, workers: int = 1, scheduler: str | None = None) -> list[Path]:
     """Train on the data of a folder; the model and its card beside it. Returns what was written."""
-    text, card = trained(read_training_data(folder), tick)
+    with mapping(workers, scheduler) as each:
+        text, card = trained(read_training_data(folder), tick, each)
     package = resources.files("energy_orchestrator.analyze")
     file = out or Path(str(package / MODEL_FILE))
     beside = file.with_name(CARD_FILE if out is None else f"{file.stem}.card.md")
@@ -47,9 +50,9 @@ def train_to(folder: Path, out: Path | None, tick: Tick) -> list[Path]:
     return [file, beside]
 
 
-def trained(data: TrainingData, tick: Tick = lambda: None) -> tuple[str, str]:
+def trained(data: TrainingData, tick: Tick = lambda: None, each: Each = map) -> tuple[str, str]:
     """The texts of the model file and of its card."""
-    document, out = train(data.servers, data.tdp_watts, data.load_statistics, data.sha256, tick)
+    document, out = train(data.servers, data.tdp_watts, data.load_statistics, data.sha256, tick, each)
     text = serialised(document)
     return text, model_card(json.loads(text), _held_out_scores(data, out))
 

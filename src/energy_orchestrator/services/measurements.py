@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -12,6 +13,10 @@ from energy_orchestrator.analyze.operations import joules_per_operation
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.units import Bounded
 from energy_orchestrator.services import series_queries
+from energy_orchestrator.services.shards import ALONE, Worker
+
+AT_ONCE = 500
+"""Workloads of one question: bounds the memory."""
 
 
 class Series(Protocol):
@@ -33,9 +38,29 @@ class SeriesMeasurements:
         self, tenant: str, workload: str, replicas: Sequence[str] | None, start: datetime, end: datetime
     ) -> list[MeasuredWindow]:
         """See the port. `replicas` None takes all of the workload."""
+        return self._windows(tenant, [workload], replicas, start, end).get(workload, [])
+
+    def windows_of(
+        self, tenant: str, workloads: Sequence[str], start: datetime, end: datetime
+    ) -> Iterator[tuple[str, list[MeasuredWindow]]]:
+        """Of each workload that has any, all its replicas; `AT_ONCE` workloads are asked for together."""
+        for first in range(0, len(workloads), AT_ONCE):
+            yield from self._windows(tenant, workloads[first : first + AT_ONCE], None, start, end).items()
+
+    def counted(
+        self, tenant: str, start: datetime, end: datetime, worker: Worker = ALONE
+    ) -> Iterator[tuple[str, list[MeasuredWindow]]]:
+        """The same of every workload whose operations are counted in the span; of a worker's, where several share."""
+        span = {"tenant": tenant, "start": start, "end": end, "buckets": worker.buckets}
+        found = self._series.query(series_queries.COUNTED_WORKLOADS, span).to_pylist()
+        return self.windows_of(tenant, [row["workload"] for row in found], start, end)
+
+    def _windows(
+        self, tenant: str, workloads: Sequence[str], replicas: Sequence[str] | None, start: datetime, end: datetime
+    ) -> dict[str, list[MeasuredWindow]]:
         parameters = {
             "tenant": tenant,
-            "workload": workload,
+            "workloads": list(workloads),
             "replicas": list(replicas or []),
             "all": replicas is None,
             "start": start,
@@ -44,11 +69,20 @@ class SeriesMeasurements:
         }
         energy = self._series.query(series_queries.REPLICA_ENERGY, parameters).to_pylist()
         operations = {
-            row["window_end"]: row
+            (row["workload"], row["window_end"]): row
             for row in self._series.query(series_queries.REPLICA_OPERATIONS, parameters).to_pylist()
         }
-        found = [self._window_of(row, operations.get(row["timestamp"])) for row in energy]
-        return [window for window in found if window.window_start >= start]
+        found: dict[str, list[MeasuredWindow]] = defaultdict(list)
+        for row in energy:
+            window = self._window_of(row, operations.get((row["workload"], row["timestamp"])))
+            if window.window_start >= start:
+                found[row["workload"]].append(window)
+        return found
+
+    def neighbours(self, tenant: str, workload: str, start: datetime, changed: datetime, end: datetime) -> list[str]:
+        """See the port."""
+        parameters = {"tenant": tenant, "workload": workload, "start": start, "changed": changed, "end": end}
+        return [row["workload"] for row in self._series.query(series_queries.NEIGHBOURS, parameters).to_pylist()]
 
     def _window_of(self, energy: Mapping[str, Any], done: Mapping[str, Any] | None) -> MeasuredWindow:
         joules = float(energy["active_joules"])

@@ -83,7 +83,7 @@ class Orchestrator:
         self._driver = Driver(
             RolloutJournal(database),
             executors,
-            StepAnalysis(measurements, declaration_of, settings.analysis, settings.watch_windows),
+            StepAnalysis(measurements, declaration_of, settings.analysis, settings.watch_windows, self._changed_since),
             crash_point,
         )
 
@@ -97,6 +97,10 @@ class Orchestrator:
                 self._audit(connection, old, "orchestrator", "recommendation.expired", {}, now)
         self._start_approved(now)
         self._driver.tick(now)
+
+    def _changed_since(self, tenant: str, since: datetime) -> set[str]:
+        with self._database.transaction() as connection:
+            return rollouts.workloads_since(connection, tenant, since)
 
     def store_found(self, found: Sequence[Recommendation]) -> None:
         """Keep what the analyzer found; decide about what is new. A transaction each: the audit log's lock is then

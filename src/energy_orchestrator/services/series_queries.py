@@ -5,47 +5,69 @@ on the edge to the earlier one. FINAL drops rows that were stored twice. `covere
 really cover: rates are made with it, not with the width of the window. The latency of a replica in a window is the
 mean of its rows' 95th percentiles weighted by operations (their maximum would be nearer the 99th); of several
 replicas the slowest counts.
+
+`buckets` are a worker's own (`shards.py`), none of them means all; `tenants` and `hosts`, paired, are a pack of hosts.
 """
 
 from __future__ import annotations
+
+from energy_orchestrator.services.shards import BUCKETS
 
 _WINDOW = (
     "toDateTime64(ceil(toUnixTimestamp64Milli(timestamp) / {window_ms:Float64}) * {window_ms:Float64} / 1000, 3, 'UTC')"
 )
 _SPAN = "timestamp > {start:DateTime64(3, 'UTC')} AND timestamp <= {end:DateTime64(3, 'UTC')}"
+_MINE = f"(empty({{buckets:Array(UInt16)}}) OR cityHash64(tenant, host) % {BUCKETS} IN {{buckets:Array(UInt16)}})"
+_PACK = "(tenant, host) IN arrayZip({tenants:Array(String)}, {hosts:Array(String)})"
+_MY_WORKLOADS = _MINE.replace("host", "workload")
+
+
+def of_hosts(query: str) -> str:
+    """A query of a tenant, of some of its hosts only: the parameter `hosts`."""
+    return query.replace(
+        "WHERE tenant = {tenant:String}", "WHERE tenant = {tenant:String} AND host IN {hosts:Array(String)}"
+    )
+
 
 WATERMARK = "SELECT max(timestamp) AS newest, count() AS n FROM node_energy"
 
-OLDEST_SAMPLE = """
+# A worker's own: looks back from `start` on only, since the rows of 90 days are in the table.
+WATERMARK_OF_WORKER = f"""
+SELECT max(timestamp) AS newest, count() AS n FROM node_energy
+WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND {_MINE}
+"""
+
+TENANTS = f"SELECT DISTINCT tenant FROM node_energy WHERE {_SPAN} ORDER BY tenant"
+
+HOSTS_OF_SPAN = f"""
+SELECT tenant, host, sum(n) AS n FROM (
+    SELECT tenant, host, count() AS n FROM telemetry_sample WHERE {_SPAN} AND {_MINE} GROUP BY tenant, host
+    UNION ALL
+    SELECT tenant, host, count() AS n FROM meter_sample WHERE meter = 'kernel' AND {_SPAN} AND {_MINE}
+    GROUP BY tenant, host
+) GROUP BY tenant, host ORDER BY tenant, host
+"""
+
+OLDEST_SAMPLE = f"""
 SELECT min(oldest) AS oldest, sum(n) AS n FROM (
     SELECT min(timestamp) AS oldest, count() AS n FROM meter_sample
-    WHERE meter = 'kernel' AND timestamp > {start:DateTime64(3, 'UTC')}
+    WHERE meter = 'kernel' AND timestamp > {{start:DateTime64(3, 'UTC')}} AND {_MINE}
     UNION ALL
-    SELECT min(timestamp) AS oldest, count() AS n FROM telemetry_sample WHERE timestamp > {start:DateTime64(3, 'UTC')}
+    SELECT min(timestamp) AS oldest, count() AS n FROM telemetry_sample
+    WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND {_MINE}
 ) WHERE n > 0
 """
 
-NODE_WINDOWS = f"""
-SELECT tenant, host, window_end, if(max(by_kernel) > 0, max(by_kernel), max(by_rows)) AS covered_seconds,
-       max(busy) AS busy_cpu_seconds, max(seen) AS seen_cpu_seconds
-FROM (
-    SELECT tenant, host, {_WINDOW} AS window_end, sum(interval_seconds) AS by_kernel, sum(busy_cpu_seconds) AS busy,
-           0.0 AS by_rows, 0.0 AS seen
-    FROM meter_sample FINAL WHERE meter = 'kernel' AND {_SPAN} GROUP BY tenant, host, window_end
-    UNION ALL
-    SELECT tenant, host, window_end, 0.0 AS by_kernel, NULL AS busy,
-           least(max(covered), {{window_ms:Float64}} / 1000) AS by_rows, sum(cpu) AS seen
-    FROM (
-        SELECT tenant, host, {_WINDOW} AS window_end, sum(interval_seconds) AS covered, sum(cpu_seconds) AS cpu
-        FROM telemetry_sample FINAL WHERE {_SPAN} GROUP BY tenant, host, window_end, pid, process_started_ms
-    ) GROUP BY tenant, host, window_end
-)
-GROUP BY tenant, host, window_end HAVING covered_seconds > 0 ORDER BY tenant, host, window_end
+KERNEL_WINDOWS = f"""
+SELECT tenant, host, {_WINDOW} AS window_end, sum(interval_seconds) AS covered_seconds,
+       sum(busy_cpu_seconds) AS busy_cpu_seconds
+FROM meter_sample FINAL WHERE meter = 'kernel' AND {_SPAN} AND {_PACK} GROUP BY tenant, host, window_end
 """
 
 MISSED_WINDOWS = f"""
 SELECT min(window_end) AS first, max(window_end) AS last, count() AS n FROM (
-    SELECT DISTINCT tenant, host, {_WINDOW} AS window_end FROM meter_sample WHERE meter = 'kernel' AND {_SPAN}
+    SELECT DISTINCT tenant, host, {_WINDOW} AS window_end FROM meter_sample
+    WHERE meter = 'kernel' AND {_SPAN} AND {_MINE}
 ) AS arrived LEFT ANTI JOIN (
     SELECT tenant, host, timestamp AS window_end FROM node_energy
     WHERE timestamp > {{start:DateTime64(3, 'UTC')}}
@@ -55,29 +77,25 @@ SELECT min(window_end) AS first, max(window_end) AS last, count() AS n FROM (
 # A PDU or a BMC is asked less often than a window is long: its row counts for every window that its interval touches,
 # as its mean over them. Energy is only ever divided by the seconds of the rows that tell energy. At tier wall a zone
 # without a figure is kept, so that node_power.py can see that a part of the sum is unknown.
-METER_WINDOWS = """
+METER_WINDOWS = f"""
 SELECT tenant, host, toDateTime64(window_end_ms / 1000, 3, 'UTC') AS window_end, meter, zone,
        assumeNotNull(tier) AS tier, sum(energy_joules) AS energy_joules, avg(power_watts) AS power_watts,
        sumIf(interval_seconds, energy_joules IS NOT NULL) AS covered_seconds
 FROM (
     SELECT tenant, host, meter, zone, meter_sample.tier AS tier, meter_sample.energy_joules AS energy_joules,
            meter_sample.power_watts AS power_watts, interval_seconds,
-           ceil(toUnixTimestamp64Milli(timestamp) / {window_ms:Float64}) AS last,
-           ceil((toUnixTimestamp64Milli(timestamp) - interval_seconds * 1000 + 1) / {window_ms:Float64}) AS first,
-           if(interval_seconds * 1000 <= {window_ms:Float64}, 1, least(last - first + 1, 720)) AS windows,
-           (last - arrayJoin(range(toUInt32(windows)))) * {window_ms:Float64} AS window_end_ms
+           ceil(toUnixTimestamp64Milli(timestamp) / {{window_ms:Float64}}) AS last,
+           ceil((toUnixTimestamp64Milli(timestamp) - interval_seconds * 1000 + 1) / {{window_ms:Float64}}) AS first,
+           if(interval_seconds * 1000 <= {{window_ms:Float64}}, 1, least(last - first + 1, 720)) AS windows,
+           (last - arrayJoin(range(toUInt32(windows)))) * {{window_ms:Float64}} AS window_end_ms
     FROM meter_sample FINAL
-    WHERE tier IS NOT NULL AND (energy_joules IS NOT NULL OR power_watts IS NOT NULL OR tier = 'wall')
-      AND timestamp > {start:DateTime64(3, 'UTC')} AND timestamp <= {end:DateTime64(3, 'UTC')} + INTERVAL 60 SECOND
+    WHERE {_PACK} AND tier IS NOT NULL AND (energy_joules IS NOT NULL OR power_watts IS NOT NULL OR tier = 'wall')
+      AND timestamp > {{start:DateTime64(3, 'UTC')}} AND timestamp <= {{end:DateTime64(3, 'UTC')}} + INTERVAL 60 SECOND
 )
-WHERE window_end_ms > toUnixTimestamp64Milli({start:DateTime64(3, 'UTC')})
-  AND window_end_ms <= toUnixTimestamp64Milli({end:DateTime64(3, 'UTC')})
+WHERE window_end_ms > toUnixTimestamp64Milli({{start:DateTime64(3, 'UTC')}})
+  AND window_end_ms <= toUnixTimestamp64Milli({{end:DateTime64(3, 'UTC')}})
 GROUP BY tenant, host, window_end_ms, meter, zone, tier
 """
-
-METER_WINDOWS_OF_NODE = METER_WINDOWS.replace(
-    "WHERE tier IS NOT NULL", "WHERE tenant = {tenant:String} AND host = {host:String} AND tier IS NOT NULL"
-)
 
 NODES_OF_TWO_TIERS = """
 SELECT tenant, host FROM meter_sample
@@ -88,24 +106,24 @@ GROUP BY tenant, host HAVING uniqExact(tier) > 1 ORDER BY tenant, host
 
 WORKLOAD_WINDOWS = f"""
 SELECT tenant, host, window_end, workload, any(kind) AS workload_kind, replica,
-       sum(cpu) AS cpu_seconds, sum(memory) AS mem_bytes
+       sum(cpu) AS cpu_seconds, sum(memory) AS mem_bytes, max(covered) AS covered_seconds
 FROM (
     SELECT tenant, host, {_WINDOW} AS window_end, workload, any(workload_kind) AS kind, replica, pid,
-           process_started_ms, sum(cpu_seconds) AS cpu, max(mem_bytes) AS memory
-    FROM telemetry_sample FINAL WHERE {_SPAN}
+           process_started_ms, sum(cpu_seconds) AS cpu, max(mem_bytes) AS memory, sum(interval_seconds) AS covered
+    FROM telemetry_sample FINAL WHERE {_SPAN} AND {_PACK}
     GROUP BY tenant, host, window_end, workload, replica, pid, process_started_ms
 )
 GROUP BY tenant, host, window_end, workload, replica
 """
 
 # What was calibrated on a better tier is told in that tier's watts.
-IDLE_AT_REST = """
+IDLE_AT_REST = f"""
 SELECT tenant, host, multiIf(position(power_source, 'calibrated on wall') > 0, 'wall',
                              position(power_source, 'calibrated on bmc') > 0, 'bmc', tier) AS told_tier,
        quantile(0.02)(node_joules / window_seconds) AS idle_watts,
        quantile(0.02)(busy_cpu_seconds / window_seconds) AS busy_cores, count() AS n
 FROM node_energy
-WHERE timestamp > {start:DateTime64(3, 'UTC')} AND tier != 'model' AND window_seconds > 0
+WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND tier != 'model' AND window_seconds > 0 AND {_MINE}
 GROUP BY tenant, host, told_tier HAVING n >= 60
 """
 
@@ -171,6 +189,13 @@ SELECT host, sum(window_seconds) AS covered_seconds, sum(node_joules) AS node_jo
 FROM node_energy FINAL WHERE tenant = {{tenant:String}} AND {_SPAN} GROUP BY host
 """
 
+COVERED_BY_WORKER = COVERED_SECONDS.replace("GROUP BY host", f"AND {_MINE} GROUP BY host ORDER BY host")
+
+COUNTED_WORKLOADS = f"""
+SELECT DISTINCT workload FROM operation_sample WHERE tenant = {{tenant:String}} AND {_SPAN} AND {_MY_WORKLOADS}
+ORDER BY workload
+"""
+
 OPERATION_SPANS = f"""
 SELECT host, workload, any(operation) AS operation, sum(operations) AS operations, sum(errors) AS errors,
        sum(interval_seconds) / greatest(1, uniqExact(replica)) AS covered_seconds,
@@ -228,28 +253,38 @@ FROM (
 """
 
 REPLICA_ENERGY = f"""
-SELECT timestamp, sum(active_joules) AS active_joules, sum(cpu_seconds) AS cpu_seconds,
+SELECT workload, timestamp, sum(active_joules) AS active_joules, sum(cpu_seconds) AS cpu_seconds,
        any(window_seconds) AS covered_seconds
 FROM workload_energy FINAL
-WHERE tenant = {{tenant:String}} AND workload = {{workload:String}} AND {_SPAN}
+WHERE tenant = {{tenant:String}} AND workload IN {{workloads:Array(String)}} AND {_SPAN}
   AND ({{all:Bool}} OR has({{replicas:Array(String)}}, assumeNotNull(replica)))
-GROUP BY timestamp ORDER BY timestamp
+GROUP BY workload, timestamp ORDER BY workload, timestamp
 """
 
 REPLICA_OPERATIONS = f"""
-SELECT window_end, sum(done) AS operations, sum(failed) AS errors, avg(covered) AS covered_seconds,
+SELECT workload, window_end, sum(done) AS operations, sum(failed) AS errors, avg(covered) AS covered_seconds,
        max(latency) AS latency_p95_seconds
 FROM (
-    SELECT {_WINDOW} AS window_end, host, replica, sum(operations) AS done, sum(errors) AS failed,
+    SELECT workload, {_WINDOW} AS window_end, host, replica, sum(operations) AS done, sum(errors) AS failed,
            sum(interval_seconds) AS covered,
            sumIf(latency_p95_seconds * operations, latency_p95_seconds IS NOT NULL)
                / nullIf(sumIf(operations, latency_p95_seconds IS NOT NULL), 0) AS latency
     FROM operation_sample FINAL
-    WHERE tenant = {{tenant:String}} AND workload = {{workload:String}} AND {_SPAN}
+    WHERE tenant = {{tenant:String}} AND workload IN {{workloads:Array(String)}} AND {_SPAN}
       AND ({{all:Bool}} OR has({{replicas:Array(String)}}, assumeNotNull(replica)))
-    GROUP BY window_end, host, replica
+    GROUP BY workload, window_end, host, replica
 )
-GROUP BY window_end ORDER BY window_end
+GROUP BY workload, window_end ORDER BY workload, window_end
+"""
+
+NEIGHBOURS = f"""
+SELECT workload, uniqExactIf(timestamp, timestamp <= {{changed:DateTime64(3, 'UTC')}}) AS before,
+       uniqExactIf(timestamp, timestamp > {{changed:DateTime64(3, 'UTC')}}) AS after
+FROM operation_sample
+WHERE tenant = {{tenant:String}} AND {_SPAN} AND operations > 0 AND workload != {{workload:String}} AND host IN (
+    SELECT host FROM workload_energy WHERE tenant = {{tenant:String}} AND workload = {{workload:String}} AND {_SPAN}
+)
+GROUP BY workload HAVING before > 0 AND after > 0 ORDER BY least(before, after) DESC, workload LIMIT 20
 """
 
 PROCESS_BEHAVIOUR = f"""

@@ -28,12 +28,18 @@ Row = dict[str, Any]
 
 
 class SeriesViews:
-    """Reads only. `declaration_of` adds labels and replicas of declared workloads."""
+    """Reads only. `declaration_of` adds labels and replicas of declared workloads; `uncounted` says what is wrong
+    with the source of a workload's operations, where anything is."""
 
     def __init__(
-        self, series: Series, declaration_of: Callable[[str, str], Declaration], window_seconds: float
+        self,
+        series: Series,
+        declaration_of: Callable[[str, str], Declaration],
+        window_seconds: float,
+        uncounted: Callable[[str, str], str | None] = lambda _tenant, _workload: None,
     ) -> None:
         self._series = series
+        self._uncounted = uncounted
         self._alerts = Alerts(series, window_seconds)
         self._declaration_of = declaration_of
 
@@ -128,6 +134,7 @@ class SeriesViews:
         joules = Bounded(row["active_joules"], row["active_joules_lower"], row["active_joules_upper"])
         done, over = operations.get("operations"), operations.get("covered_seconds") or 0.0
         per_operation = joules_per_operation(joules, seconds, done, over)
+        problem = self._uncounted(tenant, row["workload"]) if done is None else None
         return WorkloadView(
             tenant=tenant,
             host=row["host"],
@@ -141,7 +148,7 @@ class SeriesViews:
             operations_per_second=done / over if done is not None and over > 0 else None,
             operation=operations.get("operation"),
             joules_per_operation=bounded(per_operation.value),
-            joules_per_operation_reason=per_operation.reason,
+            joules_per_operation_reason=problem or per_operation.reason,
             latency_p95_seconds=operations.get("latency_p95_seconds"),
             language=parts["inventory"].get("language"),
             image=parts["inventory"].get("image"),

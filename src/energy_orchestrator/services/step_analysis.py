@@ -1,7 +1,8 @@
 """What the driver asks while a step measures: fetches the windows that the step compares, and has them judged.
 
 A canary is compared with the baseline of the same time; after full rollout the workload is compared with itself
-before the rollout began; before a stop it must have done nothing. The series are asked at most once a second for
+before the rollout began, less what neighbours that nobody changed did meanwhile; before a stop it must have done
+nothing. The series are asked at most once a second for
 each rollout, and not being able to ask is counted: it ends an analysis only when it lasts.
 """
 
@@ -19,10 +20,12 @@ from energy_orchestrator.model.rollout import Rollout, StepKind
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.verify.analysis import AnalysisTemplate, ConsecutiveErrors, evaluate, evaluate_idle
+from energy_orchestrator.verify.savings import Control, measured_enough
 
 WATCH_TOLERANCE = 0.05
 """After full rollout nothing runs beside it any more, so a few percent may be the load, not the change."""
 ASK_SECONDS = 1.0
+MAX_CONTROLS = 5
 
 
 class Measurements(Protocol):
@@ -32,6 +35,10 @@ class Measurements(Protocol):
         self, tenant: str, workload: str, replicas: Sequence[str] | None, start: datetime, end: datetime
     ) -> list[MeasuredWindow]:
         """Windows that lie in the span, oldest first."""
+        ...
+
+    def neighbours(self, tenant: str, workload: str, start: datetime, changed: datetime, end: datetime) -> list[str]:
+        """Workloads on the same hosts that did something both before and after the change, busiest first."""
         ...
 
 
@@ -53,11 +60,13 @@ class StepAnalysis:
         declaration_of: Callable[[str, str], Declaration],
         template: AnalysisTemplate,
         watch_windows: int,
+        changed_since: Callable[[str, datetime], set[str]],
     ) -> None:
         self._measurements = measurements
         self._declaration_of = declaration_of
         self._template = template
         self._watch_windows = watch_windows
+        self._changed_since = changed_since
         self._asking: dict[str, _Asking] = {}
 
     def __call__(self, rollout: Rollout, target: TargetState, now: datetime) -> AnalysisRun | None:
@@ -101,7 +110,25 @@ class StepAnalysis:
             tolerance_ratio=WATCH_TOLERANCE if proven else template.tolerance_ratio,
             count=self._watch_windows if proven else template.count,
         )
-        return evaluate(template, before, after, rollout.step_started_at, now)
+        run = evaluate(template, before, after, rollout.step_started_at, now)
+        if run.saving is None:
+            return run
+        controls = self._controls(rollout, rollout.started_at - span, now)
+        return evaluate(template, before, after, rollout.step_started_at, now, controls) if controls else run
+
+    def _controls(self, rollout: Rollout, start: datetime, now: datetime) -> list[Control]:
+        """Neighbours that no rollout touched in that time and that were measured long enough."""
+        changed, moved = rollout.started_at, rollout.step_started_at
+        touched = self._changed_since(rollout.tenant, start)
+        found: list[Control] = []
+        for name in self._measurements.neighbours(rollout.tenant, rollout.workload, start, changed, now):
+            if name in touched or len(found) == MAX_CONTROLS:
+                continue
+            then = self._measurements.windows(rollout.tenant, name, None, start, changed)
+            since = self._measurements.windows(rollout.tenant, name, None, moved, now)
+            if measured_enough(then, since):
+                found.append((then, since))
+        return found
 
     def _idle(self, rollout: Rollout, now: datetime) -> AnalysisRun:
         span = timedelta(seconds=(self._watch_windows + 2) * self._template.interval_seconds)

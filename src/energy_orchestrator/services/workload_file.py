@@ -47,7 +47,7 @@ def load_workloads(path: Path | None) -> DeclaredWorkloads:
 
 def _readable(error: ValidationError, path: Path, content: object) -> InvalidInputError:
     first = error.errors(include_url=False, include_input=False)[0]
-    place = list(first["loc"])
+    place = [part for part in first["loc"] if "[" not in str(part)]  # the branch of a union means nothing to a person
     if len(place) > 1 and place[0] == "workloads" and isinstance(place[1], int) and isinstance(content, dict):
         entry = content["workloads"][place[1]]
         place[1] = entry.get("name", place[1]) if isinstance(entry, dict) else place[1]

@@ -28,7 +28,7 @@ from energy_orchestrator.model.analysis_run import AnalysisPhase, AnalysisRun, M
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.saving import Saving
 from energy_orchestrator.verify.judge import MIN_SAMPLES, judge
-from energy_orchestrator.verify.savings import Evidence, measure
+from energy_orchestrator.verify.savings import Control, Evidence, measure
 
 _WORST_FIRST = (
     AnalysisPhase.FAILED,
@@ -71,8 +71,10 @@ def evaluate(
     canary: Sequence[MeasuredWindow],
     started: datetime,
     now: datetime,
+    controls: Sequence[Control] = (),
 ) -> AnalysisRun:
-    """The state of the comparison now."""
+    """The state of the comparison now. `controls` tell what the time did by itself where before and after are
+    compared; they bear on the saving, not on the verdict."""
     first = started + timedelta(seconds=template.initial_delay_seconds)
     canary = [window for window in canary if window.window_start >= first]
     if template.method == "canary_vs_baseline":
@@ -90,14 +92,19 @@ def evaluate(
     if phase is AnalysisPhase.INCONCLUSIVE and any(metric.phase is AnalysisPhase.RUNNING for metric in present):
         phase = AnalysisPhase.RUNNING
     told = [f"{metric.name}: {metric.message}" for metric in present if metric.phase == phase and metric.message]
-    saving = None if energy.phase is AnalysisPhase.RUNNING else _saving(template, baseline, canary)
+    saving = None if energy.phase is AnalysisPhase.RUNNING else _saving(template, baseline, canary, controls)
     return AnalysisRun(phase, present, template.method, "; ".join(told), saving)
 
 
-def _saving(template: AnalysisTemplate, baseline: Sequence[MeasuredWindow], canary: Sequence[MeasuredWindow]) -> Saving:
+def _saving(
+    template: AnalysisTemplate,
+    baseline: Sequence[MeasuredWindow],
+    canary: Sequence[MeasuredWindow],
+    controls: Sequence[Control],
+) -> Saving:
     if template.method == "canary_vs_baseline":
         return measure(Evidence(baseline=baseline, canary=canary))
-    return measure(Evidence(before=baseline, after=canary))
+    return measure(Evidence(before=baseline, after=canary, controls=controls))
 
 
 class ConsecutiveErrors:

@@ -51,36 +51,42 @@ impl LoggedIn {
 
     /// The body of a document; None where the BMC has none.
     pub fn get(&self, path: &str) -> Result<Option<Vec<u8>>, PollError> {
-        let Some(token) = self.token()? else { return self.client.get(path) };
-        match self.client.get_with_token(path, &token)? {
-            Answer::Found(body) => Ok(Some(body)),
-            Answer::None => Ok(None),
-            Answer::Refused => {
+        for is_new in [false, true] {
+            let Some(token) = self.token()? else { return self.client.get(path) };
+            match self.client.get_with_token(path, &token)? {
+                Answer::Found(body) => return Ok(Some(body)),
+                Answer::None => return Ok(None),
                 // It timed out, or the BMC was restarted.
-                let mut state = self.state();
-                if !matches!(*state, State::Closed) {
-                    *state = State::Unknown;
-                }
-                drop(state);
-                let Some(token) = self.token()? else { return self.client.get(path) };
-                match self.client.get_with_token(path, &token)? {
-                    Answer::Found(body) => Ok(Some(body)),
-                    Answer::None => Ok(None),
-                    Answer::Refused => Err(PollError(format!(
-                        "{path}: a new session may not read it; give the user the right to"
-                    ))),
-                }
+                Answer::Refused if !is_new => self.forget(),
+                Answer::Refused => {}
             }
+        }
+        let problem = "a new session may not read it; give the user the right to";
+        Err(PollError(format!("{path}: {problem}")))
+    }
+
+    /// The next request opens a session. Where the old one lives on, it has rights too few: a BMC
+    /// has no room for one more at each request.
+    fn forget(&self) {
+        let mut state = self.state();
+        if let State::Open(session) = &*state {
+            self.close(session);
+            *state = State::Unknown;
+        }
+    }
+
+    fn close(&self, session: &Session) {
+        let Some(path) = &session.path else { return };
+        if let Err(error) = self.client.delete(path, &session.token) {
+            tracing::debug!(%error, "a Redfish session was left to time out");
         }
     }
 
     /// Closes the session, if there is one. Blocks.
     pub fn log_out(&self) {
         let state = std::mem::replace(&mut *self.state(), State::Closed);
-        if let State::Open(Session { token, path: Some(path) }) = state {
-            if let Err(error) = self.client.delete(&path, &token) {
-                tracing::debug!(%error, "a Redfish session was left to time out");
-            }
+        if let State::Open(session) = state {
+            self.close(&session);
         }
     }
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,9 @@ from energy_orchestrator.analyze.estimator.trees import Trees, of_xgboost
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+
+Each = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]
+"""`map`, or what does the same on other machines."""
 
 FOLDS = 10
 DEPTH, ROUNDS, RATE = 3, 250, 0.08
@@ -119,18 +123,28 @@ def fit(servers: Servers, tdp_table: Mapping[str, float]) -> Regression:
     return Regression(linear, trees, process, rows.min(axis=0), rows.max(axis=0), latest, tdp_table)
 
 
-def held_out(servers: Servers, tdp_table: Mapping[str, float], tick: Callable[[], None] = lambda: None) -> HeldOut:
-    """Each machine's prediction by a model that never saw its CPU."""
+def held_out(
+    servers: Servers, tdp_table: Mapping[str, float], tick: Callable[[], None] = lambda: None, each: Each = map
+) -> HeldOut:
+    """Each machine's prediction by a model that never saw its CPU. `each` is where the folds are fitted: one after the
+    other, or wherever a cluster has room."""
     fold = groups(servers.machines)
-    found: list[tuple[NDArray[np.intp], Prediction, Prediction]] = []
-    for k in np.unique(fold):
-        model, held = fit(servers.take(fold != k), tdp_table), servers.machines.take(fold == k)
-        bare = replace(model, tdp_table={})
-        unknown = replace(held, tdp_watts=np.full(len(held), np.nan))
-        found.append((np.flatnonzero(fold == k), model.predict(held), bare.predict(unknown)))
+    found = []
+    for part in each(partial(_held_out_fold, servers, tdp_table), np.unique(fold).tolist()):
+        found.append(part)
         tick()
     order = np.argsort(np.concatenate([part[0] for part in found]))
     return HeldOut(_joined([part[1] for part in found], order), _joined([part[2] for part in found], order))
+
+
+def _held_out_fold(
+    servers: Servers, tdp_table: Mapping[str, float], k: int
+) -> tuple[NDArray[np.intp], Prediction, Prediction]:
+    fold = groups(servers.machines)
+    model, held = fit(servers.take(fold != k), tdp_table), servers.machines.take(fold == k)
+    bare = replace(model, tdp_table={})
+    unknown = replace(held, tdp_watts=np.full(len(held), np.nan))
+    return np.flatnonzero(fold == k), model.predict(held), bare.predict(unknown)
 
 
 def calibrated(servers: Servers, out: HeldOut) -> Intervals:
@@ -166,6 +180,7 @@ def train(
     load_statistics: Sequence[Mapping[str, str]],
     sources: Mapping[str, str],
     tick: Callable[[], None] = lambda: None,
+    each: Each = map,
 ) -> tuple[dict[str, Any], HeldOut]:
     """The model's document, and the predictions held out that its intervals rest on.
 
@@ -175,8 +190,9 @@ def train(
         load_statistics: rows of the load curve's file.
         sources: checksum of each file by its name.
         tick: called after each fold.
+        each: where the folds are fitted; the answers come in the order of the folds.
     """
-    out = held_out(servers, tdp_table, tick)
+    out = held_out(servers, tdp_table, tick, each)
     machines, dynamic = servers.machines, servers.full - servers.idle
     recent = machines.year >= min(RECENT, machines.year.max() - RECENT_SPAN)
     per = {"watts_per_thread": machines.threads, "watts_per_server": machines.sockets / 2}

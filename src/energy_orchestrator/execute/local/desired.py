@@ -104,12 +104,14 @@ def _spec(declaration: Declaration, index: int, folder: Path, *, canary: bool) -
     port = declaration.base_port + index if declaration.base_port is not None else None
     words = {"{port}": str(port), "{python}": sys.executable}
     argv = tuple(_fill(part, words) for part in declaration.command)
-    environment = dict(declaration.environment) | ({"PORT": str(port)} if port is not None else {})
+    name = f"{declaration.name}-{index}"
+    environment = _telemetry(declaration, name) | dict(declaration.environment)
+    environment |= {"PORT": str(port)} if port is not None else {}
     directory = str((folder / (declaration.working_directory or ".")).resolve())
     content = [argv, sorted(environment.items()), directory, declaration.nice, declaration.limits.model_dump()]
     return ReplicaSpec(
         workload=declaration.name,
-        name=f"{declaration.name}-{index}",
+        name=name,
         index=index,
         argv=argv,
         environment=environment,
@@ -120,6 +122,14 @@ def _spec(declaration: Declaration, index: int, folder: Path, *, canary: bool) -
         canary=canary,
         generation=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16],
     )
+
+
+def _telemetry(declaration: Declaration, replica: str) -> dict[str, str]:
+    """Tells the OpenTelemetry SDK of a program that sends metrics which replica it is: a canary needs its own."""
+    if declaration.operations is None or declaration.operations.otlp is None:
+        return {}
+    attributes = f"eo.workload={declaration.key},eo.replica={replica}"
+    return {"OTEL_SERVICE_NAME": declaration.operations.otlp, "OTEL_RESOURCE_ATTRIBUTES": attributes}
 
 
 def _fill(part: str, words: Mapping[str, str]) -> str:

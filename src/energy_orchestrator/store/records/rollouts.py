@@ -133,6 +133,15 @@ def started_since(connection: Connection, tenant: str, since: datetime) -> int:
     return int(row["n"]) if row else 0
 
 
+def workloads_since(connection: Connection, tenant: str, since: datetime) -> set[str]:
+    """Workloads that a rollout of that time touched, or touches."""
+    found = connection.execute(
+        "SELECT DISTINCT workload FROM rollout WHERE tenant = %s AND (finished_at IS NULL OR finished_at >= %s)",
+        (tenant, since),
+    )
+    return {row["workload"] for row in found}
+
+
 def add_event(connection: Connection, rollout: Rollout, at: datetime, message: str) -> None:
     """Add a line of history."""
     connection.execute(

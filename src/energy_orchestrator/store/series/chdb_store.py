@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -96,9 +96,13 @@ class ChdbSeriesStore:
 
     def query(self, sql: str, parameters: Parameters | None = None) -> pa.Table:
         """See SeriesStore."""
-        with self._lock:
-            answer = self._run(sql, as_text(parameters))
+        answer = self.answer(sql, as_text(parameters))
         return pa.ipc.open_stream(answer).read_all() if answer else pa.table({})
+
+    def answer(self, sql: str, texts: Mapping[str, str]) -> bytes:
+        """An Arrow stream, as the engine gives it. `texts` are parameters in the form that the engine reads."""
+        with self._lock:
+            return self._run(sql, dict(texts))
 
     def close(self) -> None:
         """See SeriesStore."""

@@ -5,7 +5,8 @@ and `load_adjusted`. `long_run` knows how far a mean of autocorrelated windows m
 back from an analysis run, for the records and the playbook.
 """
 
-from energy_orchestrator.verify.savings.choose import Evidence, measure
+from energy_orchestrator.verify.savings.choose import Control, Evidence, measure
+from energy_orchestrator.verify.savings.difference import measured_enough
 from energy_orchestrator.verify.savings.judged import per_day, per_operation, ratio, watts
 
-__all__ = ["Evidence", "measure", "per_day", "per_operation", "ratio", "watts"]
+__all__ = ["Control", "Evidence", "measure", "measured_enough", "per_day", "per_operation", "ratio", "watts"]

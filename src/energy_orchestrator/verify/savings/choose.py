@@ -12,6 +12,9 @@ from energy_orchestrator.verify.savings.load_adjusted import load_adjusted
 from energy_orchestrator.verify.savings.series import CannotTellError, columns
 from energy_orchestrator.verify.savings.side_by_side import side_by_side
 
+Control = tuple[Sequence[MeasuredWindow], Sequence[MeasuredWindow]]
+"""Of a workload that did not change: its windows before and after."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -21,8 +24,7 @@ class Evidence:
     canary: Sequence[MeasuredWindow] = ()
     before: Sequence[MeasuredWindow] = ()
     after: Sequence[MeasuredWindow] = ()
-    controls: Sequence[tuple[Sequence[MeasuredWindow], Sequence[MeasuredWindow]]] = ()
-    """Of each workload that did not change: its windows before and after."""
+    controls: Sequence[Control] = ()
 
 
 def measure(evidence: Evidence) -> Saving:

@@ -15,13 +15,19 @@ from functools import reduce
 
 import numpy as np
 
+from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.saving import Saving, SavingMethod
 from energy_orchestrator.verify.savings.long_run import Floats, Spread, spread_of_mean, together
-from energy_orchestrator.verify.savings.series import CannotTellError, Windows, needs, saving_of
+from energy_orchestrator.verify.savings.series import CannotTellError, Windows, columns, needs, saving_of
 
 MIN_WINDOWS = 12
 TREND_CONFIDENCE = 0.95
 TREND_MATTERS = 0.01
+
+
+def measured_enough(before: Sequence[MeasuredWindow], after: Sequence[MeasuredWindow]) -> bool:
+    """Whether a workload has the windows that a control must have; one without would leave none for the others."""
+    return min(len(columns(before)), len(columns(after))) >= MIN_WINDOWS
 
 
 def difference_in_differences(before: Windows, after: Windows, controls: Sequence[tuple[Windows, Windows]]) -> Saving:

@@ -1,0 +1,129 @@
+"""The OpenTelemetry eBPF profiler as a peer: built here from its Go module, and a receiver that counts what it sends.
+
+Its source gets one change: it raises the limit of locked memory and gives up where it may not (a container without
+CAP_SYS_RESOURCE), although BPF maps are not charged to that limit since Linux 5.11; the copy that is built leaves the
+limit alone. It also needs tracefs, which is mounted for it in a mount namespace of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent import futures
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from opentelemetry.proto.collector.profiles.v1development import profiles_service_pb2 as service
+from opentelemetry.proto.collector.profiles.v1development import profiles_service_pb2_grpc as transport
+from opentelemetry.proto.profiles.v1development.profiles_pb2 import ProfilesDictionary, Stack
+
+from benchmarks.company import ROOT
+
+MODULE = "go.opentelemetry.io/ebpf-profiler@v0.0.202633"
+FOLDER = ROOT / ".cache" / "otel-profiler"
+MEMORY_LIMIT = """// Package rlimit leaves the limit alone: locked memory does not include BPF since Linux 5.11.
+package rlimit
+
+// MaximizeMemlock does nothing.
+func MaximizeMemlock() (func(), error) { return func() {}, nil }
+"""
+FRAME_TYPE, ERROR_FRAMES = "profile.frame.type", ("abort-marker", "error")
+
+
+def built() -> Path | None:
+    """The program, built the first time (a minute); None with a word on stderr where that cannot be done here."""
+    program = FOLDER / "ebpf-profiler"
+    if program.exists():
+        return program
+    if shutil.which("go") is None or os.geteuid() != 0:
+        print("OTel eBPF profiler: takes Go and root: left out", file=sys.stderr)
+        return None
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    got = subprocess.run(["go", "mod", "download", "-json", MODULE], capture_output=True, text=True, check=False)
+    if got.returncode:
+        print(f"OTel eBPF profiler: {got.stdout[-300:]}: left out", file=sys.stderr)
+        return None
+    source = FOLDER / "source"
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(json.loads(got.stdout)["Dir"], source)
+    subprocess.run(["chmod", "-R", "u+w", source], check=True)
+    (source / "rlimit" / "rlimit.go").write_text(MEMORY_LIMIT)
+    subprocess.run(["go", "build", "-trimpath", "-o", program, "."], cwd=source, check=True)
+    return program
+
+
+def command(program: Path, hz: int, port: int) -> list[str]:
+    """The profiler, sending to a port of this machine."""
+    options = f"-collection-agent 127.0.0.1:{port} -disable-tls -samples-per-second {hz} -send-error-frames"
+    return ["unshare", "-m", "sh", "-c", f"mount -t tracefs none /sys/kernel/tracing; exec {program} {options}"]
+
+
+@dataclass
+class Counted(transport.ProfilesServiceServicer):  # type: ignore[misc]
+    """What has arrived: samples, those without a frame that stands for an error, those whose leaf has a name."""
+
+    samples: int = 0
+    whole: int = 0
+    named: int = 0
+    frame_types: set[str] = field(default_factory=set)
+
+    def Export(self, request: service.ExportProfilesServiceRequest, context: Any) -> Any:  # noqa: N802, ARG002 (gRPC's)
+        """Count one message."""
+        words = request.dictionary
+        for resource in request.resource_profiles:
+            for scope in resource.scope_profiles:
+                for sample in (one for profile in scope.profiles for one in profile.samples):
+                    count = max(len(sample.timestamps_unix_nano), sum(sample.values))
+                    stack = words.stack_table[sample.stack_index]
+                    kinds = self._kinds(words, stack)
+                    self.frame_types |= kinds
+                    self.samples += count
+                    self.whole += 0 if kinds & set(ERROR_FRAMES) else count
+                    leaf = words.location_table[stack.location_indices[0]] if stack.location_indices else None
+                    self.named += count if leaf is not None and leaf.lines else 0
+        return service.ExportProfilesServiceResponse()
+
+    @staticmethod
+    def _kinds(words: ProfilesDictionary, stack: Stack) -> set[str]:
+        attributes = (
+            words.attribute_table[index]
+            for location in stack.location_indices
+            for index in words.location_table[location].attribute_indices
+        )
+        return {a.value.string_value for a in attributes if words.string_table[a.key_strindex] == FRAME_TYPE}
+
+    def figures(self) -> dict[str, Any]:
+        """Shares in percent; nothing where no sample came."""
+        if not self.samples:
+            return {}
+        return {
+            "samples": self.samples,
+            "whole_pct": round(100 * self.whole / self.samples, 1),
+            "named_pct": round(100 * self.named / self.samples, 1),
+            "frame_types": sorted(self.frame_types),
+        }
+
+
+@contextlib.contextmanager
+def receiver() -> Iterator[tuple[int, Counted]]:
+    """A gRPC server on a free port of loopback, and what it counts.
+
+    Raises:
+        ImportError: without grpcio (`pip install grpcio`).
+    """
+    import grpc
+
+    server, counted = grpc.server(futures.ThreadPoolExecutor(2)), Counted()
+    transport.add_ProfilesServiceServicer_to_server(counted, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield port, counted
+    finally:
+        server.stop(None)
