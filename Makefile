@@ -58,7 +58,8 @@ test-slow: $(VENV)/.installed-dev $(AGENT) ## Whole flows on real servers, and t
 	@command -v clang >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	  { echo "make: installing clang for the unwinding test ..."; apt-get update -qq; apt-get install -y -qq clang >/dev/null; }; } \
 	  || echo "make: no clang; the unwinding test leaves its programs out"
-	@$(BIN)/python -m pytest -m "slow or browser" --timeout 600
+	@$(BIN)/python -m pytest -m "slow or browser" -v --durations 25 --timeout 600 \
+	  -o faulthandler_timeout=1500 -o faulthandler_exit_on_timeout=true
 
 lint: $(VENV)/.installed-dev ## Linters and types, warnings are errors
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -66,10 +66,10 @@ class Arrived:
     batch: ValidBatch
 
 
-def make_topics(broker: KafkaBroker, tenant: str, *kinds: str) -> None:
+def make_topics(broker: KafkaBroker, tenant: str, *kinds: str, partitions: int = PARTITIONS) -> None:
     """A tenant's topics, ready for use."""
     admin = AdminClient({"bootstrap.servers": broker.address("PLAINTEXT")})
-    wanted = [NewTopic(f"eo.v1.{tenant}.{kind}", PARTITIONS, 1) for kind in kinds or KINDS]
+    wanted = [NewTopic(f"eo.v1.{tenant}.{kind}", partitions, 1) for kind in kinds or KINDS]
     for made in admin.create_topics(wanted).values():
         made.result(30)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,24 @@ def broker(pair: tuple[KafkaBroker, Authority]) -> KafkaBroker:
 
 def login(broker: KafkaBroker) -> KafkaLogin:
     return KafkaLogin((broker.address("PLAINTEXT"),))
+
+
+@contextlib.asynccontextmanager
+async def joined(to: KafkaLogin, group: str | None = None) -> AsyncIterator[KafkaBus]:
+    """A bus that is closed whatever the test comes to.
+
+    One that is dropped open hangs the process: librdkafka's destructor, under the garbage collector, waits with the
+    interpreter's lock held for a thread that calls back into Python.
+    """
+    bus = await KafkaBus.connect(to, group=group or uuid.uuid4().hex)
+    try:
+        yield bus
+    finally:
+        await bus.close()
+
+
+def _holds(bus: KafkaBus, tenant: str) -> bool:
+    return any(it.topic.startswith(f"eo.v1.{tenant}.") for it in bus._consumer.assignment())
 
 
 async def pulled(bus: KafkaBus, tenant: str, count: int, seconds: float = 30) -> list[Delivery]:
@@ -108,32 +127,32 @@ def test_eo_up_works_with_kafka_in_place_of_nats(broker: KafkaBroker, tmp_path: 
 
 
 async def test_two_collectors_share_the_partitions_and_what_one_leaves_the_other_takes(broker: KafkaBroker) -> None:
-    make_topics(broker, "shared", "samples")
+    # Partitions are shared evenly over all topics: with more than the other topics hold, each collector has some.
+    make_topics(broker, "shared", "samples", partitions=24)
     group = uuid.uuid4().hex
-    one = await KafkaBus.connect(login(broker), group=group)
-    two = await KafkaBus.connect(login(broker), group=group)
-    while not (one._consumer.assignment() and two._consumer.assignment()):
-        await one.pull(1, 0.2)
-        await two.pull(1, 0.2)
-    for number in range(60):
-        await one.publish(f"eo.v1.shared.node-{number}.samples", b"%d" % number)
-    mine: dict[bytes, Delivery] = {}
-    theirs: dict[bytes, Delivery] = {}
-    for _ in range(60):
-        for bus, found in ((one, mine), (two, theirs)):
-            found.update({it.data: it for it in await bus.pull(10, 0.2) if it.subject.startswith("eo.v1.shared.")})
-        if len(mine.keys() | theirs.keys()) == 60:
-            break
-    assert len(mine.keys() | theirs.keys()) == 60
-    assert mine.keys() - theirs.keys()
-    assert theirs.keys() - mine.keys()
-    for delivery in theirs.values():
-        await delivery.ack()
-    left = mine.keys() - theirs.keys()
-    await two.pull(1, 0.2)
-    await one.close()  # with nothing settled
-    again = {it.data for it in await pulled(two, "shared", len(left))}
-    await two.close()
+    async with joined(login(broker), group) as two:
+        async with joined(login(broker), group) as one:
+            while not (_holds(one, "shared") and _holds(two, "shared")):
+                await one.pull(1, 0.2)
+                await two.pull(1, 0.2)
+            for number in range(60):
+                await one.publish(f"eo.v1.shared.node-{number}.samples", b"%d" % number)
+            mine: dict[bytes, Delivery] = {}
+            theirs: dict[bytes, Delivery] = {}
+            for _ in range(60):
+                for bus, found in ((one, mine), (two, theirs)):
+                    pulled_now = await bus.pull(10, 0.2)
+                    found.update({it.data: it for it in pulled_now if it.subject.startswith("eo.v1.shared.")})
+                if len(mine.keys() | theirs.keys()) == 60:
+                    break
+            assert len(mine.keys() | theirs.keys()) == 60
+            assert mine.keys() - theirs.keys()
+            assert theirs.keys() - mine.keys()
+            for delivery in theirs.values():
+                await delivery.ack()
+            left = mine.keys() - theirs.keys()
+            await two.pull(1, 0.2)  # the first one leaves now, with nothing settled
+        again = {it.data for it in await pulled(two, "shared", len(left))}
     assert again >= left
     assert not again & (theirs.keys() - mine.keys())
 
@@ -145,9 +164,8 @@ async def test_the_tenant_is_that_of_the_topic_whatever_key_and_header_say(broke
         headers = {"Eo-Subject": "eo.v1.other.node-a.samples"}
         producer.produce("eo.v1.honest.samples", key=key, value=key or b"none", headers=headers, partition=0)
     producer.flush(30)
-    bus = await KafkaBus.connect(login(broker), group=uuid.uuid4().hex)
-    found = {it.data: it.subject for it in await pulled(bus, "honest", 4)}
-    await bus.close()
+    async with joined(login(broker)) as bus:
+        found = {it.data: it.subject for it in await pulled(bus, "honest", 4)}
     assert found == {
         b"honest.node-a": "eo.v1.honest.node-a.samples",
         b"other.node-a": "eo.v1.honest._.samples",
@@ -158,17 +176,16 @@ async def test_the_tenant_is_that_of_the_topic_whatever_key_and_header_say(broke
 
 async def test_a_broker_that_goes_and_comes_back_costs_nothing(broker: KafkaBroker) -> None:
     make_topics(broker, "away", "samples")
-    bus = await KafkaBus.connect(login(broker), group=uuid.uuid4().hex)
-    await bus.publish("eo.v1.away.a.samples", b"before")
-    broker.stop()
-    try:
-        with pytest.raises(UnavailableError, match=r"publishing to eo\.v1\.away\.samples"):
-            await bus.publish("eo.v1.away.a.samples", b"lost, and said so")
-    finally:
-        broker.start()
-    await bus.publish("eo.v1.away.a.samples", b"after")
-    data = [it.data for it in await pulled(bus, "away", 2)]
-    await bus.close()
+    async with joined(login(broker)) as bus:
+        await bus.publish("eo.v1.away.a.samples", b"before")
+        broker.stop()
+        try:
+            with pytest.raises(UnavailableError, match=r"publishing to eo\.v1\.away\.samples"):
+                await bus.publish("eo.v1.away.a.samples", b"lost, and said so")
+        finally:
+            broker.start()
+        await bus.publish("eo.v1.away.a.samples", b"after")
+        data = [it.data for it in await pulled(bus, "away", 2)]
     assert data == [b"before", b"after"]
 
 
@@ -187,7 +204,8 @@ async def test_logins_and_certificates(pair: tuple[KafkaBroker, Authority], tmp_
         KafkaLogin(sasl, ca_file=authority.file, user=USER, password_file=password),
         KafkaLogin(sasl, ca_file=authority.file, user=USER, password_file=password, sasl_mechanism="plain"),
     ):
-        await (await KafkaBus.connect(good)).close()
+        async with joined(good, GROUP):
+            pass
     for bad in (
         KafkaLogin(tls, ca_file=stranger.file),
         KafkaLogin(mtls, ca_file=authority.file),
