@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 from agent import guest
+from agent.cri_pods import install_lacking
 from agent.profiling import AGENT, needs_agent_and_root
 from agent.simulated import ROOT
 
@@ -32,6 +33,7 @@ exec {python} -m pytest -q -m '' -p no:cacheprovider --junitxml /run/results/tes
 def test_pods_are_named_and_short_lives_counted_where_cgroups_are_v2(tmp_path: Path) -> None:
     """Every test of the runtime's names passes there, and that of a storm of short lives; none is skipped."""
     needs_agent_and_root()
+    install_lacking()  # the guest reads this machine's files and has no network
     agent, path = AGENT.resolve(), os.environ["PATH"]
     ended = guest.run(SCRIPT.format(root=ROOT, agent=agent, path=path, python=sys.executable, tests=TESTS), tmp_path)
     told = f"exit {ended.exit}\n{ended.output[-6000:]}\n{ended.console[-1500:]}"

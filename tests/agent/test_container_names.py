@@ -17,9 +17,8 @@ from typing import Any
 
 import pytest
 
-from agent.cri_pods import Containerd, containerd, lacking
+from agent.cri_pods import Containerd, containerd, install_lacking
 from agent.profiling import AGENT, needs_agent_and_root
-from agent.rig import missing
 
 pytestmark = pytest.mark.slow
 BUSY = "while :; do :; done"
@@ -31,11 +30,7 @@ STRANGER = {"app": "etl"}
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
     needs_agent_and_root()
-    if packages := lacking():
-        subprocess.run(["apt-get", "update", "-qq"], check=False, capture_output=True)
-        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
-        if subprocess.run(install, capture_output=True, check=False).returncode:
-            missing(f"a real container runtime takes Debian's {', '.join(packages)}")
+    install_lacking()
     with containerd(tmp_path_factory.mktemp("containerd")) as running:
         for number in (1, 2):
             name = f"web-6d4b75cb6d-x2x4{number}"
@@ -82,7 +77,7 @@ def rows_until(tmp_path: Path, arguments: list[str], enough: Callable[[list[dict
             time.sleep(0.2)
     finally:
         agent.terminate()
-        agent.wait(10)
+        agent.wait(30)
 
 
 def of_pods(rows: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
