@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 AGENT := agent/target/release/eo-agent
 CARGO_FLAGS ?= --locked
+# A test that stands still for 25 minutes ends the suite with the stacks of all threads.
+SLOW_OPTIONS := -v --durations 25 --timeout 600 -o faulthandler_timeout=1500 -o faulthandler_exit_on_timeout=true
 
 .PHONY: help up demo test test-slow lint fuzz sanitize agent-deb agent-image bench lock clean prerequisites
 
@@ -58,8 +60,9 @@ test-slow: $(VENV)/.installed-dev $(AGENT) ## Whole flows on real servers, and t
 	@command -v clang >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	  { echo "make: installing clang for the unwinding test ..."; apt-get update -qq; apt-get install -y -qq clang >/dev/null; }; } \
 	  || echo "make: no clang; the unwinding test leaves its programs out"
-	@$(BIN)/python -m pytest -m "slow or browser" -v --durations 25 --timeout 600 \
-	  -o faulthandler_timeout=1500 -o faulthandler_exit_on_timeout=true
+	@$(BIN)/python -m pytest -m "slow and not browser" $(SLOW_OPTIONS)
+	@# In a process of their own: Playwright leaves an event loop running, in which no other test could start one.
+	@$(BIN)/python -m pytest -m browser $(SLOW_OPTIONS)
 
 lint: $(VENV)/.installed-dev ## Linters and types, warnings are errors
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
