@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import debian
 from agent.rig import missing
 
 IMAGE = "localhost/pause:1"
@@ -37,12 +38,8 @@ def lacking() -> list[str]:
 
 def install_lacking() -> None:
     """Have what it takes; skips the test (fails in CI) where Debian's packages cannot be had."""
-    if packages := lacking():
-        retried = ["apt-get", "-o", "Acquire::Retries=3", "-qq"]
-        subprocess.run([*retried, "update"], check=False, capture_output=True)
-        install = [*retried, "install", "-y", "--no-install-recommends", *packages]
-        if (done := subprocess.run(install, capture_output=True, text=True, check=False)).returncode:
-            missing(f"a real container runtime takes Debian's {', '.join(packages)}: {done.stderr[-400:]}")
+    if (packages := lacking()) and (why := debian.install(packages)):
+        missing(f"a real container runtime takes Debian's {', '.join(packages)}: {why}")
 
 
 def field(tag: int, value: int | str | bytes) -> bytes:

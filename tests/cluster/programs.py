@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+import debian
+
 SOURCES = Path(__file__).parent / "go"
 CACHE = Path(__file__).parents[2] / ".cache" / "cluster"
 VERSION = "v1.34.4"
@@ -86,11 +88,8 @@ def _install() -> None:
     if not shutil.which("apt-get"):
         raise LackingError(f"Debian's packages are needed: {', '.join(names)}")
     _say(f"installing {', '.join(names)} ...")
-    subprocess.run(["apt-get", "update", "-qq"], check=False, capture_output=True)
-    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *names]
-    done = subprocess.run(install, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LackingError(f"Debian's packages are needed: {', '.join(names)}; apt-get says: {done.stderr[-500:]}")
+    if why := debian.install(names):
+        raise LackingError(f"Debian's packages are needed: {', '.join(names)}; apt-get says: {why}")
 
 
 def _require_go() -> None:

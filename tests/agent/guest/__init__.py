@@ -16,11 +16,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import debian
 from agent.rig import missing
 from agent.simulated import ROOT
 
 CACHE = ROOT / ".cache" / "guest"
-RETRIED = ("apt-get", "-o", "Acquire::Retries=3", "-qq")
 PACKAGES = {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static", "cpio": "cpio"}
 # For 9p over virtio and overlayfs; what the kernel has built in is left out.
 MODULES = re.compile(r"virtio(_ring|_pci|_pci_modern_dev|_pci_legacy_dev)?|netfs|fscache|9p|9pnet|9pnet_virtio|overlay")
@@ -50,9 +50,9 @@ def prepare() -> tuple[Path, Path]:
     """
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         missing("a guest takes root on Debian (QEMU and a kernel are installed)")
-    if lacking := [package for program, package in PACKAGES.items() if shutil.which(program) is None]:
-        subprocess.run([*RETRIED, "update"], check=False, capture_output=True)
-        apt(*RETRIED, "install", "-y", "--no-install-recommends", *lacking)
+    lacking = [package for program, package in PACKAGES.items() if shutil.which(program) is None]
+    if lacking and (why := debian.install(lacking)):
+        missing(f"the guest takes Debian's {', '.join(lacking)}: {why}")
     CACHE.mkdir(parents=True, exist_ok=True)
     kernel = next(iter(sorted((CACHE / "kernel" / "boot").glob("vmlinuz-*"))), None) or _kernel()
     return kernel, _first_files(kernel)
@@ -60,10 +60,10 @@ def prepare() -> tuple[Path, Path]:
 
 def _kernel() -> Path:
     """Debian's kernel of this release."""
-    subprocess.run([*RETRIED, "update"], check=False, capture_output=True)
+    debian.update()
     depends = apt("apt-cache", "depends", "linux-image-amd64")
     name = next(line.split()[-1] for line in depends.splitlines() if "Depends: linux-image-" in line)
-    apt(*RETRIED, "download", name, folder=CACHE)
+    apt(*debian.APT_GET, "download", name, folder=CACHE)
     archive = next(CACHE.glob("linux-image-*.deb"))
     apt("dpkg-deb", "-x", str(archive), str(CACHE / "kernel"))
     archive.unlink()
