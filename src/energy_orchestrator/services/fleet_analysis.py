@@ -187,7 +187,7 @@ def _tenants(series: SeriesStore, task: Task) -> list[str]:
 
 def _cost(tenant: str, workload: str, windows: list[MeasuredWindow]) -> Cost:
     """Mean of its windows by their operations."""
-    known = [(it.joules_per_operation, it.operations) for it in windows if it.joules_per_operation and it.operations]
+    known = [(per, it.operations) for it in windows if (per := it.joules_per_operation) is not None and it.operations]
     done = math.fsum(operations for _, operations in known)
     per = math.fsum(per * operations for per, operations in known) / done if done else None
     return Cost(tenant, workload, len(windows), done, per)

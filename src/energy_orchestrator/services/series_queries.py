@@ -196,14 +196,6 @@ SELECT DISTINCT workload FROM operation_sample WHERE tenant = {{tenant:String}} 
 ORDER BY workload
 """
 
-OPERATION_SPANS = f"""
-SELECT host, workload, any(operation) AS operation, sum(operations) AS operations, sum(errors) AS errors,
-       sum(interval_seconds) / greatest(1, uniqExact(replica)) AS covered_seconds,
-       quantile(0.9)(latency_p95_seconds) AS latency_p95_seconds, avg(queue_depth) AS queue_depth,
-       max(queue_depth) AS queue_depth_max
-FROM operation_sample FINAL WHERE tenant = {{tenant:String}} AND {_SPAN} GROUP BY host, workload
-"""
-
 INVENTORY_SPANS = """
 SELECT host, workload, anyLast(language) AS language, anyLast(image) AS image,
        arrayDistinct(arrayFlatten(groupArray(20)(libraries))) AS libraries
@@ -250,31 +242,6 @@ FROM (
            avg(mem_bytes) AS memory, max(threads) AS tasks, sum(voluntary_switches) AS switches
     FROM telemetry_sample FINAL WHERE tenant = {{tenant:String}} AND {_SPAN} GROUP BY workload, tick, host, pid
 ) GROUP BY workload, tick ORDER BY workload, tick
-"""
-
-REPLICA_ENERGY = f"""
-SELECT workload, timestamp, sum(active_joules) AS active_joules, sum(cpu_seconds) AS cpu_seconds,
-       any(window_seconds) AS covered_seconds
-FROM workload_energy FINAL
-WHERE tenant = {{tenant:String}} AND workload IN {{workloads:Array(String)}} AND {_SPAN}
-  AND ({{all:Bool}} OR has({{replicas:Array(String)}}, assumeNotNull(replica)))
-GROUP BY workload, timestamp ORDER BY workload, timestamp
-"""
-
-REPLICA_OPERATIONS = f"""
-SELECT workload, window_end, sum(done) AS operations, sum(failed) AS errors, avg(covered) AS covered_seconds,
-       max(latency) AS latency_p95_seconds
-FROM (
-    SELECT workload, {_WINDOW} AS window_end, host, replica, sum(operations) AS done, sum(errors) AS failed,
-           sum(interval_seconds) AS covered,
-           sumIf(latency_p95_seconds * operations, latency_p95_seconds IS NOT NULL)
-               / nullIf(sumIf(operations, latency_p95_seconds IS NOT NULL), 0) AS latency
-    FROM operation_sample FINAL
-    WHERE tenant = {{tenant:String}} AND workload IN {{workloads:Array(String)}} AND {_SPAN}
-      AND ({{all:Bool}} OR has({{replicas:Array(String)}}, assumeNotNull(replica)))
-    GROUP BY workload, window_end, host, replica
-)
-GROUP BY workload, window_end ORDER BY workload, window_end
 """
 
 NEIGHBOURS = f"""
