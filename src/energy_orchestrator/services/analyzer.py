@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 
 from energy_orchestrator.analyze.attribution import Attribution, Floats, Indexes, attribute
 from energy_orchestrator.analyze.estimator import NodeHardware, PowerCurve, PowerModel
-from energy_orchestrator.analyze.node_power import NodePower, ZoneReading, node_powers
+from energy_orchestrator.analyze.meter_answers import ZoneReading
+from energy_orchestrator.analyze.node_power import NodePower, node_powers
 from energy_orchestrator.model.units import Tier
 from energy_orchestrator.services import series_queries
 from energy_orchestrator.services.calibrations import Calibrations, milliseconds, zone_readings

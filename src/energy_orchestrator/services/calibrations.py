@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from energy_orchestrator.analyze.estimator import NodeHardware, canonical_cpu
-from energy_orchestrator.analyze.node_power import ZoneReading, meter_answers
+from energy_orchestrator.analyze.meter_answers import ZoneReading, meter_answers
 from energy_orchestrator.analyze.taught_meters import Likeness, Taught, learn_node, taught_by_like_nodes
 from energy_orchestrator.model.units import Tier
 from energy_orchestrator.services import series_queries

@@ -75,8 +75,8 @@ SELECT min(window_end) AS first, max(window_end) AS last, count() AS n FROM (
 """
 
 # A PDU or a BMC is asked less often than a window is long: its row counts for every window that its interval touches,
-# as its mean over them. Energy is only ever divided by the seconds of the rows that tell energy. At tier wall a zone
-# without a figure is kept, so that node_power.py can see that a part of the sum is unknown.
+# as its mean over them. Energy is only ever divided by the seconds of the rows that tell energy. A zone without a
+# figure is kept, so that node_power.py can see that a part of the sum is unknown.
 METER_WINDOWS = f"""
 SELECT tenant, host, toDateTime64(window_end_ms / 1000, 3, 'UTC') AS window_end, meter, zone,
        assumeNotNull(tier) AS tier, sum(energy_joules) AS energy_joules, avg(power_watts) AS power_watts,
@@ -89,7 +89,7 @@ FROM (
            if(interval_seconds * 1000 <= {{window_ms:Float64}}, 1, least(last - first + 1, 720)) AS windows,
            (last - arrayJoin(range(toUInt32(windows)))) * {{window_ms:Float64}} AS window_end_ms
     FROM meter_sample FINAL
-    WHERE {_PACK} AND tier IS NOT NULL AND (energy_joules IS NOT NULL OR power_watts IS NOT NULL OR tier = 'wall')
+    WHERE {_PACK} AND tier IS NOT NULL
       AND timestamp > {{start:DateTime64(3, 'UTC')}} AND timestamp <= {{end:DateTime64(3, 'UTC')}} + INTERVAL 60 SECOND
 )
 WHERE window_end_ms > toUnixTimestamp64Milli({{start:DateTime64(3, 'UTC')}})
