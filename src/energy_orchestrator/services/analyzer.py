@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ from energy_orchestrator.analyze.node_power import NodePower, node_powers
 from energy_orchestrator.model.units import Tier
 from energy_orchestrator.services import series_queries
 from energy_orchestrator.services.calibrations import Calibrations, milliseconds, zone_readings
+from energy_orchestrator.services.node_hardware import HISTORY, UNKNOWN, HardwareHistory, NodeKey, hardware_history
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, packs, silent
 
 SETTLE = timedelta(seconds=2.5)
@@ -49,9 +50,8 @@ REST_HISTORY = timedelta(hours=24)
 
 NO_KERNEL = "; no CPU time from the kernel's meter, the process rows stand for it"
 
-NodeKey = tuple[str, str]
-Known = tuple[NodeHardware, PowerCurve]
-AtRest = Mapping[NodeKey, Mapping[Tier, tuple[float, float]]]
+Rest = dict[Tier, tuple[float, float]]
+AtRest = Mapping[NodeKey, Rest]
 
 
 class Series(Protocol):
@@ -128,13 +128,12 @@ class Analyzer:
             return 0
         tenants, names, rows = (hosts[name].to_pylist() for name in ("tenant", "host", "n"))
         parts = list(packs(tenants, names, rows, ROWS_AT_ONCE))
-        hardware, rest = self._hardware(), self._rest(now)
-        self._calibrations.refresh(now, {node: known for node, (known, _) in hardware.items()})
+        known = self._known(start, now)
         node_tables: list[pa.Table] = []
         gathered = _Gathered(self._series, "workload_energy")
         for place, pack in enumerate(parts):
             tick(place, len(parts))
-            nodes, workloads = self._energy_of(during | pack.parameters, hardware, rest)
+            nodes, workloads = self._energy_of(during | pack.parameters, known)
             node_tables.append(nodes)
             gathered.add(workloads)
         gathered.put()
@@ -144,13 +143,11 @@ class Analyzer:
         tick(len(parts), len(parts))
         return int(nodes.num_rows)
 
-    def _energy_of(
-        self, during: Mapping[str, Any], hardware: Mapping[NodeKey, Known], rest: AtRest
-    ) -> tuple[pa.Table, pa.Table]:
+    def _energy_of(self, during: Mapping[str, Any], known: _Known) -> tuple[pa.Table, pa.Table]:
         kernel = self._series.query(series_queries.KERNEL_WINDOWS, during)
         workloads = self._series.query(series_queries.WORKLOAD_WINDOWS, during)
         nodes, row = node_windows(kernel, workloads, self._window / timedelta(seconds=1))
-        return energy_tables(nodes, self._powers(nodes, during, hardware, rest), workloads, row)
+        return energy_tables(nodes, self._powers(nodes, during, known), workloads, row)
 
     def _span(self, now: datetime) -> tuple[datetime, datetime] | None:
         last = _floor(now - SETTLE, self._window)
@@ -168,50 +165,43 @@ class Analyzer:
             return None
         return (first, min(last, first + AT_ONCE)) if last > first else None
 
-    def _powers(
-        self, nodes: pa.Table, during: Mapping[str, Any], hardware: Mapping[NodeKey, Known], rest: AtRest
-    ) -> list[NodePower]:
+    def _powers(self, nodes: pa.Table, during: Mapping[str, Any], known: _Known) -> list[NodePower]:
         """Of each row of `nodes`, which come ordered by node."""
         readings: dict[NodeKey, dict[int, list[ZoneReading]]] = defaultdict(lambda: defaultdict(list))
         for tenant, host, end, reading in zone_readings(self._series.query(series_queries.METER_WINDOWS, during)):
             readings[tenant, host][end].append(reading)
-        unknown = (NodeHardware(), self._curve(NodeHardware()))
         keys = zip(nodes["tenant"].to_pylist(), nodes["host"].to_pylist(), strict=True)
         ends = milliseconds(nodes["window_end"]).to_pylist()
         busy, seen, covered = (
             _floats(nodes, name) for name in ("busy_cpu_seconds", "seen_cpu_seconds", "covered_seconds")
         )
         used = np.where(np.isnan(busy), seen, busy) / covered
+        machines = [
+            (key, known.hardware.at(key, datetime.fromtimestamp(end / 1000, UTC) - self._window / 2))
+            for key, end in zip(keys, ends, strict=True)
+        ]
         powers: list[NodePower] = []
-        for key, rows in groupby(keys):
+        for (key, hardware), rows in groupby(machines):
             these = slice(len(powers), len(powers) + sum(1 for _ in rows))
-            known, curve = hardware.get(key, unknown)
-            threads = known.threads or self._model.typical_threads
-            at_rest = {tier: (watts, cores / threads) for tier, (watts, cores) in rest.get(key, {}).items()}
-            taught = self._calibrations.of(key, known)
+            threads = hardware.threads or self._model.typical_threads
+            own = known.rest.get(key, {}) if known.present.get(key, UNKNOWN) == hardware else {}
+            at_rest = {tier: (watts, cores / threads) for tier, (watts, cores) in own.items()}
+            taught = self._calibrations.of(key, hardware)
             zones = [readings[key].get(end, []) for end in ends[these]]
             seconds = [end / 1000 for end in ends[these]]
-            powers += node_powers(zones, curve, used[these] / threads, at_rest, taught, seconds)
+            powers += node_powers(zones, self._curve(hardware), used[these] / threads, at_rest, taught, seconds)
         return [
             replace(power, source=power.source + NO_KERNEL) if unseen else power
             for power, unseen in zip(powers, np.isnan(busy).tolist(), strict=True)
         ]
 
-    def _hardware(self) -> dict[NodeKey, Known]:
-        found = {}
-        for row in self._series.query(series_queries.NODE_HARDWARE).to_pylist():
-            memory = row["memory_bytes"]
-            known = NodeHardware(
-                threads=row["cpu_threads"],
-                cores=row["cores"],
-                sockets=row["sockets"],
-                mhz=row["cpu_mhz"],
-                memory_gb=memory / 1e9 if memory else None,
-                cpu_model=row["cpu_model"],
-                virtual=row["virtual"],
-            )
-            found[row["tenant"], row["host"]] = (known, self._curve(known))
-        return found
+    def _known(self, start: datetime, now: datetime) -> _Known:
+        """What is known of nodes before their windows are looked at."""
+        back = {"start": min(start, now) - HISTORY}
+        hardware = hardware_history(self._series.query(series_queries.NODE_HARDWARE, back))
+        present, changed = hardware.present(), hardware.changed()
+        self._calibrations.refresh(now, present, changed)
+        return _Known(hardware, present, self._rest(now, changed))
 
     def _curve(self, known: NodeHardware) -> PowerCurve:
         """Of a kind of node: a fleet has few kinds."""
@@ -219,13 +209,33 @@ class Analyzer:
             self._curves[known] = self._model.curve(known)
         return self._curves[known]
 
-    def _rest(self, now: datetime) -> AtRest:
-        """Lowest watts of each node by tier, and the busy cores at its quietest."""
+    def _rest(self, now: datetime, changed: Mapping[NodeKey, datetime]) -> AtRest:
+        """Lowest watts of each node by tier, and the busy cores at its quietest; of a node that is another machine by
+        now, since then."""
+        found = self._rest_since(now - REST_HISTORY)
+        for node, since in changed.items():
+            found.pop(node, None)
+            found.update(self._rest_since(max(since, now - REST_HISTORY), node))
+        return found
+
+    def _rest_since(
+        self, start: datetime, node: NodeKey | None = None
+    ) -> dict[NodeKey, dict[Tier, tuple[float, float]]]:
         found: dict[NodeKey, dict[Tier, tuple[float, float]]] = defaultdict(dict)
-        parameters = {"start": now - REST_HISTORY, **self._mine}
+        pack = {"tenants": [node[0]], "hosts": [node[1]]} if node else {"tenants": [], "hosts": []}
+        parameters = {"start": start, **self._mine, **pack}
         for row in self._series.query(series_queries.IDLE_AT_REST, parameters).to_pylist():
             found[row["tenant"], row["host"]][Tier(row["told_tier"])] = (row["idle_watts"], row["busy_cores"])
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Of nodes: which machines they were, which they are, and what those draw at rest."""
+
+    hardware: HardwareHistory
+    present: Mapping[NodeKey, NodeHardware]
+    rest: AtRest
 
 
 class _Gathered:

@@ -116,7 +116,7 @@ FROM (
 GROUP BY tenant, host, window_end, workload, replica
 """
 
-# What was calibrated on a better tier is told in that tier's watts.
+# What was calibrated on a better tier is told in that tier's watts. `hosts`, paired with `tenants`: of these only.
 IDLE_AT_REST = f"""
 SELECT tenant, host, multiIf(position(power_source, 'calibrated on wall') > 0, 'wall',
                              position(power_source, 'calibrated on bmc') > 0, 'bmc', tier) AS told_tier,
@@ -124,15 +124,16 @@ SELECT tenant, host, multiIf(position(power_source, 'calibrated on wall') > 0, '
        quantile(0.02)(busy_cpu_seconds / window_seconds) AS busy_cores, count() AS n
 FROM node_energy
 WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND tier != 'model' AND window_seconds > 0 AND {_MINE}
+  AND (empty({{hosts:Array(String)}}) OR {_PACK})
 GROUP BY tenant, host, told_tier HAVING n >= 60
 """
 
+# One row for each machine that a node's name stood for since `start`.
 NODE_HARDWARE = """
-SELECT tenant, host, argMax(cpu_threads, timestamp) AS cpu_threads, argMax(cores, timestamp) AS cores,
-       argMax(sockets, timestamp) AS sockets, argMax(cpu_mhz, timestamp) AS cpu_mhz,
-       argMax(memory_bytes, timestamp) AS memory_bytes, argMax(virtual, timestamp) AS virtual,
-       argMax(cpu_model, timestamp) AS cpu_model
-FROM inventory WHERE scope = 'node' GROUP BY tenant, host
+SELECT tenant, host, cpu_model, sockets, cores, cpu_threads, virtual, min(timestamp) AS since, max(timestamp) AS until,
+       argMax(cpu_mhz, timestamp) AS cpu_mhz, argMax(memory_bytes, timestamp) AS memory_bytes
+FROM inventory WHERE scope = 'node' AND timestamp > {start:DateTime64(3, 'UTC')}
+GROUP BY tenant, host, cpu_model, sockets, cores, cpu_threads, virtual ORDER BY tenant, host, since
 """
 
 NODES = """
