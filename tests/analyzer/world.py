@@ -39,7 +39,7 @@ class World:
         """One row that ends `second` seconds after START."""
         base = {
             Kind.SAMPLES: PROCESS, Kind.METERS: KERNEL, Kind.OPERATIONS: OPERATION, Kind.INVENTORY: NODE,
-            Kind.PROFILES: {},
+            Kind.PROFILES: {}, Kind.COUNTERS: {},
         }[kind]  # fmt: skip
         row = {**COMMON, **base, "timestamp": START + timedelta(seconds=second), **values}
         if kind is Kind.SAMPLES:

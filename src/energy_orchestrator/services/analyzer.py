@@ -19,13 +19,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from energy_orchestrator.analyze.attribution import Attribution, Floats, Indexes, attribute
 from energy_orchestrator.analyze.estimator import NodeHardware, PowerCurve, PowerModel
 from energy_orchestrator.analyze.meter_answers import ZoneReading
 from energy_orchestrator.analyze.node_power import NodePower, node_powers
 from energy_orchestrator.model.units import Tier
 from energy_orchestrator.services import series_queries
 from energy_orchestrator.services.calibrations import Calibrations, milliseconds, zone_readings
+from energy_orchestrator.services.energy_parts import EnergyParts
+from energy_orchestrator.services.energy_tables import energy_tables, floats, node_windows
 from energy_orchestrator.services.node_hardware import HISTORY, UNKNOWN, HardwareHistory, NodeKey, hardware_history
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, packs, silent
 
@@ -83,6 +84,7 @@ class Analyzer:
         self._clock = clock
         self._mine = {"buckets": worker.buckets}
         self._calibrations = Calibrations(series)
+        self._parts = EnergyParts(series)
         self._curves: dict[NodeHardware, PowerCurve] = {}
         self._worked_to: datetime | None = None
         self._caught_up: datetime | None = None
@@ -145,9 +147,16 @@ class Analyzer:
 
     def _energy_of(self, during: Mapping[str, Any], known: _Known) -> tuple[pa.Table, pa.Table]:
         kernel = self._series.query(series_queries.KERNEL_WINDOWS, during)
-        workloads = self._series.query(series_queries.WORKLOAD_WINDOWS, during)
+        by_clock = (pc.max(kernel["uneven"]).as_py() or 0) > 0
+        workloads = self._series.query(
+            series_queries.WORKLOAD_WINDOWS_BY_CLOCK if by_clock else series_queries.WORKLOAD_WINDOWS, during
+        )
         nodes, row = node_windows(kernel, workloads, self._window / timedelta(seconds=1))
-        return energy_tables(nodes, self._powers(nodes, during, known), workloads, row)
+        # Workload rows of a window without a node row come again when the node's row has arrived.
+        workloads, row = workloads.filter(pa.array(row >= 0)), row[row >= 0]
+        meters = self._series.query(series_queries.METER_WINDOWS, during)
+        powers = self._powers(nodes, meters, known)
+        return energy_tables(nodes, powers, workloads, row, self._parts.apart(nodes, workloads, row, meters))
 
     def _span(self, now: datetime) -> tuple[datetime, datetime] | None:
         last = _floor(now - SETTLE, self._window)
@@ -165,15 +174,15 @@ class Analyzer:
             return None
         return (first, min(last, first + AT_ONCE)) if last > first else None
 
-    def _powers(self, nodes: pa.Table, during: Mapping[str, Any], known: _Known) -> list[NodePower]:
+    def _powers(self, nodes: pa.Table, meters: pa.Table, known: _Known) -> list[NodePower]:
         """Of each row of `nodes`, which come ordered by node."""
         readings: dict[NodeKey, dict[int, list[ZoneReading]]] = defaultdict(lambda: defaultdict(list))
-        for tenant, host, end, reading in zone_readings(self._series.query(series_queries.METER_WINDOWS, during)):
+        for tenant, host, end, reading in zone_readings(meters):
             readings[tenant, host][end].append(reading)
         keys = zip(nodes["tenant"].to_pylist(), nodes["host"].to_pylist(), strict=True)
         ends = milliseconds(nodes["window_end"]).to_pylist()
         busy, seen, covered = (
-            _floats(nodes, name) for name in ("busy_cpu_seconds", "seen_cpu_seconds", "covered_seconds")
+            floats(nodes, name) for name in ("busy_cpu_seconds", "seen_cpu_seconds", "covered_seconds")
         )
         used = np.where(np.isnan(busy), seen, busy) / covered
         machines = [
@@ -201,6 +210,7 @@ class Analyzer:
         hardware = hardware_history(self._series.query(series_queries.NODE_HARDWARE, back))
         present, changed = hardware.present(), hardware.changed()
         self._calibrations.refresh(now, present, changed)
+        self._parts.refresh(now)
         return _Known(hardware, present, self._rest(now, changed))
 
     def _curve(self, known: NodeHardware) -> PowerCurve:
@@ -254,97 +264,6 @@ class _Gathered:
         if self._parts:
             self._series.insert_derived(self._table, pa.concat_tables(self._parts))
             self._parts.clear()
-
-
-def node_windows(kernel: pa.Table, workloads: pa.Table, window_seconds: float) -> tuple[pa.Table, Indexes]:
-    """The windows of each node, ordered by node, and the one that each workload row is in (-1: in none).
-
-    What the kernel's meter does not cover is taken from the process rows: the time that the longest seen process was
-    seen, and the CPU time of all.
-    """
-    keys = ["tenant", "host", "window_end"]
-    both = pa.concat_tables([kernel.select(keys), workloads.select(keys)])
-    node = pc.binary_join_element_wise(both["tenant"], both["host"], "\0").combine_chunks().dictionary_encode().indices
-    _, window = np.unique(milliseconds(both["window_end"]).to_numpy(), return_inverse=True)
-    key = node.to_numpy().astype(np.int64) * (window.max(initial=0) + 1) + window
-    unique, first, row = np.unique(key, return_index=True, return_inverse=True)
-    of_kernel, of_rows = row[: kernel.num_rows], row[kernel.num_rows :]
-    by_kernel, busy, by_rows = np.zeros(len(unique)), np.full(len(unique), np.nan), np.zeros(len(unique))
-    by_kernel[of_kernel] = _floats(kernel, "covered_seconds")
-    busy[of_kernel] = _floats(kernel, "busy_cpu_seconds")
-    np.maximum.at(by_rows, of_rows, _floats(workloads, "covered_seconds"))
-    seen = np.bincount(of_rows, _floats(workloads, "cpu_seconds"), len(unique))
-    covered = np.where(by_kernel > 0, by_kernel, np.minimum(by_rows, window_seconds))
-    found = covered > 0
-    place = np.where(found, np.cumsum(found) - 1, -1)
-    nodes = both.take(pa.array(first[found]))
-    for name, values in (("covered_seconds", covered), ("busy_cpu_seconds", busy), ("seen_cpu_seconds", seen)):
-        nodes = nodes.append_column(name, pa.array(values[found]))
-    return nodes, place[of_rows]
-
-
-def energy_tables(
-    nodes: pa.Table, powers: list[NodePower], workloads: pa.Table, row: Indexes
-) -> tuple[pa.Table, pa.Table]:
-    """The rows of `node_energy` and `workload_energy`. Workload rows of a window without a node row are left out:
-    they come again when the node's row has arrived."""
-    seconds = _floats(nodes, "covered_seconds")
-    watts, low, high = (
-        np.array([getattr(power.watts, end) for power in powers], dtype=np.float64)
-        for end in ("value", "lower", "upper")
-    )
-    idle = np.array([power.idle_watts for power in powers], dtype=np.float64)
-    workloads, at = workloads.filter(pa.array(row >= 0)), row[row >= 0]
-    busy = _floats(nodes, "busy_cpu_seconds")
-    split = attribute(watts * seconds, idle * seconds, busy, at, _floats(workloads, "cpu_seconds"))
-    busy = np.where(np.isnan(busy), _floats(nodes, "seen_cpu_seconds"), busy)
-    tiers = [power.tier.value for power in powers]
-    node_table = pa.table(
-        {
-            "timestamp": nodes["window_end"],
-            "tenant": nodes["tenant"],
-            "host": nodes["host"],
-            "window_seconds": seconds,
-            "tier": tiers,
-            "node_joules": watts * seconds,
-            "node_joules_lower": low * seconds,
-            "node_joules_upper": high * seconds,
-            "idle_joules": split.idle,
-            "active_joules": split.active,
-            "unattributed_joules": split.unattributed,
-            "busy_cpu_seconds": busy,
-            "power_source": [power.source for power in powers],
-        }
-    )
-    return node_table, _workload_table(workloads, at, powers, seconds, split)
-
-
-def _workload_table(
-    workloads: pa.Table, at: Indexes, powers: list[NodePower], seconds: Floats, split: Attribution
-) -> pa.Table:
-    low = np.array([power.active_low for power in powers], dtype=np.float64)
-    high = np.array([power.active_high for power in powers], dtype=np.float64)
-    return pa.table(
-        {
-            "timestamp": workloads["window_end"],
-            "tenant": workloads["tenant"],
-            "host": workloads["host"],
-            "window_seconds": seconds[at],
-            "workload": workloads["workload"],
-            "workload_kind": workloads["workload_kind"],
-            "replica": workloads["replica"],
-            "tier": pa.array([power.tier.value for power in powers]).take(pa.array(at)),
-            "cpu_seconds": _floats(workloads, "cpu_seconds"),
-            "mem_bytes": workloads["mem_bytes"],
-            "active_joules": split.workload_active,
-            "active_joules_lower": split.workload_active * low[at],
-            "active_joules_upper": split.workload_active * high[at],
-        }
-    )
-
-
-def _floats(table: pa.Table, name: str) -> Floats:
-    return np.asarray(table[name].to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 def _floor(moment: datetime, window: timedelta) -> datetime:

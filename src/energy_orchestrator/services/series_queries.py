@@ -58,10 +58,28 @@ SELECT min(oldest) AS oldest, sum(n) AS n FROM (
 ) WHERE n > 0
 """
 
+_COUNTED = f"""
+    SELECT tenant, host, {_WINDOW} AS window_end, ifNull(workload, '') AS counted, sum(cycles) AS cycles,
+           sum(cache_misses) AS cache_misses, sum(cpu_seconds) AS counted_seconds
+    FROM counter_sample FINAL
+    WHERE {_SPAN} AND {_PACK} AND cycles IS NOT NULL AND (cgroup = 'node' OR workload IS NOT NULL)
+    GROUP BY tenant, host, window_end, counted
+"""
+
+# `speed` is cycles a CPU second, by the counters, else by the clock that the kernel shows; `uneven` says that this
+# clock changed within the window by more than it wavers.
 KERNEL_WINDOWS = f"""
-SELECT tenant, host, {_WINDOW} AS window_end, sum(interval_seconds) AS covered_seconds,
-       sum(busy_cpu_seconds) AS busy_cpu_seconds
-FROM meter_sample FINAL WHERE meter = 'kernel' AND {_SPAN} AND {_PACK} GROUP BY tenant, host, window_end
+SELECT tenant, host, window_end, covered_seconds, busy_cpu_seconds,
+       coalesce(cycles / nullIf(busy_cpu_seconds, 0), megahertz * 1e6) AS speed, cycles IS NOT NULL AS counted,
+       cache_misses / nullIf(busy_cpu_seconds, 0) AS misses_per_second, uneven
+FROM (
+    SELECT tenant, host, {_WINDOW} AS window_end, sum(interval_seconds) AS covered_seconds,
+           sum(meter_sample.busy_cpu_seconds) AS busy_cpu_seconds,
+           sumIf(frequency_mhz * meter_sample.busy_cpu_seconds, frequency_mhz IS NOT NULL)
+               / nullIf(sumIf(meter_sample.busy_cpu_seconds, frequency_mhz IS NOT NULL), 0) AS megahertz,
+           ifNull(max(frequency_mhz) > 1.02 * min(frequency_mhz), false) AS uneven
+    FROM meter_sample FINAL WHERE meter = 'kernel' AND {_SPAN} AND {_PACK} GROUP BY tenant, host, window_end
+) AS kernel LEFT JOIN (SELECT * FROM ({_COUNTED}) WHERE counted = '') AS node USING (tenant, host, window_end)
 """
 
 MISSED_WINDOWS = f"""
@@ -104,17 +122,46 @@ WHERE tier IS NOT NULL AND (energy_joules IS NOT NULL OR power_watts IS NOT NULL
 GROUP BY tenant, host HAVING uniqExact(tier) > 1 ORDER BY tenant, host
 """
 
-WORKLOAD_WINDOWS = f"""
-SELECT tenant, host, window_end, workload, any(kind) AS workload_kind, replica,
-       sum(cpu) AS cpu_seconds, sum(memory) AS mem_bytes, max(covered) AS covered_seconds
+_WORKLOAD_WINDOWS = """
+SELECT rows.*, coalesce(cycles / nullIf(counted_seconds, 0), megahertz * 1e6) AS speed, cycles IS NOT NULL AS counted,
+       cache_misses / nullIf(counted_seconds, 0) AS misses_per_second
 FROM (
-    SELECT tenant, host, {_WINDOW} AS window_end, workload, any(workload_kind) AS kind, replica, pid,
-           process_started_ms, sum(cpu_seconds) AS cpu, max(mem_bytes) AS memory, sum(interval_seconds) AS covered
-    FROM telemetry_sample FINAL WHERE {_SPAN} AND {_PACK}
-    GROUP BY tenant, host, window_end, workload, replica, pid, process_started_ms
-)
-GROUP BY tenant, host, window_end, workload, replica
+    SELECT tenant, host, window_end, workload, any(kind) AS workload_kind, replica, sum(cpu) AS cpu_seconds,
+           sum(memory) AS mem_bytes, max(covered) AS covered_seconds, sum(turns) / nullIf(sum(cpu), 0) AS megahertz
+    FROM (
+        SELECT tenant, host, {window} AS window_end, workload, any(workload_kind) AS kind, replica, pid,
+               process_started_ms, sum(cpu_seconds) AS cpu, max(mem_bytes) AS memory, sum(interval_seconds) AS covered,
+               {turns} AS turns
+        FROM {samples} WHERE {span} AND {pack}
+        GROUP BY tenant, host, window_end, workload, replica, pid, process_started_ms
+    )
+    GROUP BY tenant, host, window_end, workload, replica
+) AS rows LEFT JOIN ({by_workload}) AS counters
+    ON rows.tenant = counters.tenant AND rows.host = counters.host AND rows.window_end = counters.window_end
+   AND rows.workload = counters.counted
 """
+_PARTS = {
+    "window": _WINDOW,
+    "span": _SPAN,
+    "pack": _PACK,
+    "by_workload": f"SELECT * FROM ({_COUNTED}) WHERE counted != ''",
+}
+
+WORKLOAD_WINDOWS = _WORKLOAD_WINDOWS.format(
+    samples="telemetry_sample FINAL", turns="CAST(NULL, 'Nullable(Float64)')", **_PARTS
+)
+
+# The same where the clock changed within a window: each row of a process counts by the clock of its moment.
+WORKLOAD_WINDOWS_BY_CLOCK = _WORKLOAD_WINDOWS.format(
+    samples=f"""(
+            SELECT * FROM telemetry_sample FINAL WHERE {_SPAN} AND {_PACK}
+        ) AS sample LEFT JOIN (
+            SELECT tenant, host, timestamp, any(frequency_mhz) AS frequency_mhz FROM meter_sample
+            WHERE meter = 'kernel' AND {_SPAN} AND {_PACK} GROUP BY tenant, host, timestamp
+        ) AS clock USING (tenant, host, timestamp)""",
+    turns="if(countIf(frequency_mhz IS NULL) > 0, NULL, sum(cpu_seconds * frequency_mhz))",
+    **_PARTS,
+)
 
 # What was calibrated on a better tier is told in that tier's watts. `hosts`, paired with `tenants`: of these only.
 IDLE_AT_REST = f"""
@@ -126,6 +173,15 @@ FROM node_energy
 WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND tier != 'model' AND window_seconds > 0 AND {_MINE}
   AND (empty({{hosts:Array(String)}}) OR {_PACK})
 GROUP BY tenant, host, told_tier HAVING n >= 60
+"""
+
+# Of zones that are shared apart (services/energy_parts.py).
+ZONES_AT_REST = """
+SELECT tenant, host, meter, zone, quantile(0.02)(energy_joules / interval_seconds) AS rest_watts
+FROM meter_sample
+WHERE timestamp > {start:DateTime64(3, 'UTC')} AND energy_joules IS NOT NULL AND interval_seconds > 0
+  AND (endsWith(zone, 'dram') OR meter = 'nvml')
+GROUP BY tenant, host, meter, zone
 """
 
 # One row for each machine that a node's name stood for since `start`.
