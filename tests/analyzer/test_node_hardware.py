@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
 from energy_orchestrator.analyze.estimator import NodeHardware, default_model
@@ -81,3 +82,24 @@ def test_what_another_machine_drew_at_rest_is_not_this_ones_idle(world: World, c
     learned = newest["idle_joules"] / newest["window_seconds"] == pytest.approx(10.0, rel=0.05)
     assert learned is not changes
     assert ("no rest seen yet" in newest["power_source"]) is changes
+
+
+def test_a_node_that_is_never_at_rest_has_an_idle_fitted_from_its_loads(world: World) -> None:
+    """20 W of idle and 40 W by the model's own shape, seen between a quarter and all of its CPUs."""
+    known = NodeHardware(threads=2, cores=1, sockets=1, mhz=2600.0, memory_gb=8.0, virtual=False)
+    curve = default_model().curve(known)
+    world.add(Kind.INVENTORY, -290, virtual=False)
+    for second in range(-289, 31):
+        load = 0.25 + 0.75 * (second % 8) / 7
+        share = float(curve.active(np.array([load]))[0][0]) / curve.dynamic.value
+        world.add(Kind.METERS, second, busy_cpu_seconds=2 * load)
+        joules = 20.0 + 40.0 * share
+        world.add(Kind.METERS, second, meter="rapl", zone="package-0", tier="on_die", energy_joules=joules)
+    world.put()
+    clock = Clock(22)
+    analyzer = Analyzer(world.store, default_model(), 1.0, clock)
+    analyzer.run_once()
+    clock.second = 33
+    analyzer.run_once()
+    newest = world.query(NODES)[-1]
+    assert newest["idle_joules"] / newest["window_seconds"] == pytest.approx(20.0, rel=0.1)

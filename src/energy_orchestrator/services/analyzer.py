@@ -22,12 +22,12 @@ import pyarrow.compute as pc
 from energy_orchestrator.analyze.estimator import NodeHardware, PowerCurve, PowerModel
 from energy_orchestrator.analyze.meter_answers import ZoneReading
 from energy_orchestrator.analyze.node_power import NodePower, node_powers
-from energy_orchestrator.model.units import Tier
 from energy_orchestrator.services import series_queries
 from energy_orchestrator.services.calibrations import Calibrations, milliseconds, zone_readings
 from energy_orchestrator.services.energy_parts import EnergyParts
 from energy_orchestrator.services.energy_tables import energy_tables, floats, node_windows
 from energy_orchestrator.services.node_hardware import HISTORY, UNKNOWN, HardwareHistory, NodeKey, hardware_history
+from energy_orchestrator.services.rest_powers import RestPowers
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, packs, silent
 
 SETTLE = timedelta(seconds=2.5)
@@ -47,12 +47,8 @@ CPU's cache doesn't hold, take half as long again."""
 ROWS_OF_INSERT = 500_000
 RESOLUTION = timedelta(milliseconds=1)
 """Of timestamps: a sample on a window's edge belongs to the earlier window."""
-REST_HISTORY = timedelta(hours=24)
 
 NO_KERNEL = "; no CPU time from the kernel's meter, the process rows stand for it"
-
-Rest = dict[Tier, tuple[float, float]]
-AtRest = Mapping[NodeKey, Rest]
 
 
 class Series(Protocol):
@@ -85,6 +81,7 @@ class Analyzer:
         self._mine = {"buckets": worker.buckets}
         self._calibrations = Calibrations(series)
         self._parts = EnergyParts(series)
+        self._rest = RestPowers(series, self._mine)
         self._curves: dict[NodeHardware, PowerCurve] = {}
         self._worked_to: datetime | None = None
         self._caught_up: datetime | None = None
@@ -193,12 +190,14 @@ class Analyzer:
         for (key, hardware), rows in groupby(machines):
             these = slice(len(powers), len(powers) + sum(1 for _ in rows))
             threads = hardware.threads or self._model.typical_threads
-            own = known.rest.get(key, {}) if known.present.get(key, UNKNOWN) == hardware else {}
-            at_rest = {tier: (watts, cores / threads) for tier, (watts, cores) in own.items()}
+            curve = self._curve(hardware)
+            seen_at_rest = self._rest.of(key) if known.present.get(key, UNKNOWN) == hardware else {}
+            at_rest = {tier: it.at_rest(threads, curve) for tier, it in seen_at_rest.items()}
             taught = self._calibrations.of(key, hardware)
             zones = [readings[key].get(end, []) for end in ends[these]]
             seconds = [end / 1000 for end in ends[these]]
-            powers += node_powers(zones, self._curve(hardware), used[these] / threads, at_rest, taught, seconds)
+            boards = self._parts.boards_at_rest(key)
+            powers += node_powers(zones, curve, used[these] / threads, at_rest, taught, seconds, boards)
         return [
             replace(power, source=power.source + NO_KERNEL) if unseen else power
             for power, unseen in zip(powers, np.isnan(busy).tolist(), strict=True)
@@ -211,7 +210,8 @@ class Analyzer:
         present, changed = hardware.present(), hardware.changed()
         self._calibrations.refresh(now, present, changed)
         self._parts.refresh(now)
-        return _Known(hardware, present, self._rest(now, changed))
+        self._rest.refresh(now, changed)
+        return _Known(hardware, present)
 
     def _curve(self, known: NodeHardware) -> PowerCurve:
         """Of a kind of node: a fleet has few kinds."""
@@ -219,33 +219,13 @@ class Analyzer:
             self._curves[known] = self._model.curve(known)
         return self._curves[known]
 
-    def _rest(self, now: datetime, changed: Mapping[NodeKey, datetime]) -> AtRest:
-        """Lowest watts of each node by tier, and the busy cores at its quietest; of a node that is another machine by
-        now, since then."""
-        found = self._rest_since(now - REST_HISTORY)
-        for node, since in changed.items():
-            found.pop(node, None)
-            found.update(self._rest_since(max(since, now - REST_HISTORY), node))
-        return found
-
-    def _rest_since(
-        self, start: datetime, node: NodeKey | None = None
-    ) -> dict[NodeKey, dict[Tier, tuple[float, float]]]:
-        found: dict[NodeKey, dict[Tier, tuple[float, float]]] = defaultdict(dict)
-        pack = {"tenants": [node[0]], "hosts": [node[1]]} if node else {"tenants": [], "hosts": []}
-        parameters = {"start": start, **self._mine, **pack}
-        for row in self._series.query(series_queries.IDLE_AT_REST, parameters).to_pylist():
-            found[row["tenant"], row["host"]][Tier(row["told_tier"])] = (row["idle_watts"], row["busy_cores"])
-        return found
-
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Of nodes: which machines they were, which they are, and what those draw at rest."""
+    """Of nodes: which machines they were and which they are."""
 
     hardware: HardwareHistory
     present: Mapping[NodeKey, NodeHardware]
-    rest: AtRest
 
 
 class _Gathered:

@@ -8,7 +8,8 @@ shared by CPU time with the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -17,9 +18,11 @@ import pyarrow.compute as pc
 
 from energy_orchestrator.analyze.attribution import Apart, Floats, Indexes, share
 from energy_orchestrator.analyze.cpu_weights import weigh
+from energy_orchestrator.analyze.meter_answers import ACCELERATORS
 from energy_orchestrator.services import series_queries
 from energy_orchestrator.services.calibrations import Queries, milliseconds
 from energy_orchestrator.services.energy_tables import floats
+from energy_orchestrator.services.node_hardware import NodeKey
 
 AGAIN = timedelta(minutes=10)
 HISTORY = timedelta(hours=24)
@@ -34,6 +37,7 @@ class EnergyParts:
     def __init__(self, series: Queries) -> None:
         self._series = series
         self._rest_watts: dict[Zone, float] = {}
+        self._boards: Mapping[NodeKey, float] = {}
         self._looked: datetime | None = None
 
     def refresh(self, now: datetime) -> None:
@@ -42,7 +46,15 @@ class EnergyParts:
             return
         rows = self._series.query(series_queries.ZONES_AT_REST, {"start": now - HISTORY}).to_pylist()
         self._rest_watts = {(row["tenant"], row["host"], row["meter"], row["zone"]): row["rest_watts"] for row in rows}
+        boards: dict[NodeKey, float] = defaultdict(float)
+        for (tenant, host, meter, _), watts in self._rest_watts.items():
+            boards[tenant, host] += watts if meter in ACCELERATORS else 0.0
+        self._boards = boards
         self._looked = now
+
+    def boards_at_rest(self, node: NodeKey) -> float:
+        """Watts of a node's accelerators at rest, all together; 0 where it has none."""
+        return self._boards.get(node, 0.0)
 
     def apart(self, nodes: pa.Table, workloads: pa.Table, row: Indexes, meters: pa.Table) -> list[Apart]:
         """The parts; none where nothing tells them apart."""

@@ -163,15 +163,22 @@ WORKLOAD_WINDOWS_BY_CLOCK = _WORKLOAD_WINDOWS.format(
     **_PARTS,
 )
 
-# What was calibrated on a better tier is told in that tier's watts. `hosts`, paired with `tenants`: of these only.
+# What was calibrated on a better tier is told in that tier's watts; bins are of loads a fifth apart. `hosts`, paired
+# with `tenants`: of these only. sumMap leaves out sums of nought, so the CPUs of a bin are summed with one each.
 IDLE_AT_REST = f"""
-SELECT tenant, host, multiIf(position(power_source, 'calibrated on wall') > 0, 'wall',
-                             position(power_source, 'calibrated on bmc') > 0, 'bmc', tier) AS told_tier,
-       quantile(0.02)(node_joules / window_seconds) AS idle_watts,
-       quantile(0.02)(busy_cpu_seconds / window_seconds) AS busy_cores, count() AS n
-FROM node_energy
-WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND tier != 'model' AND window_seconds > 0 AND {_MINE}
-  AND (empty({{hosts:Array(String)}}) OR {_PACK})
+SELECT tenant, host, told_tier, quantile(0.02)(watts) AS idle_watts, quantile(0.02)(cores) AS busy_cores, count() AS n,
+       sumMap([bin], [toFloat64(1)]).2 AS windows_of_bins, sumMap([bin], [watts]).2 AS watts_of_bins,
+       sumMap([bin], [toFloat64(1) + cores]).2 AS shifted_cores,
+       arrayMap((shifted, windows) -> shifted - windows, shifted_cores, windows_of_bins) AS cores_of_bins
+FROM (
+    SELECT tenant, host, multiIf(position(power_source, 'calibrated on wall') > 0, 'wall',
+                                 position(power_source, 'calibrated on bmc') > 0, 'bmc', tier) AS told_tier,
+           node_joules / window_seconds AS watts, busy_cpu_seconds / window_seconds AS cores,
+           toInt32(round(4 * log2(greatest(cores, 0.01)))) AS bin
+    FROM node_energy
+    WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND tier != 'model' AND node_joules > 0 AND window_seconds > 0
+      AND {_MINE} AND (empty({{hosts:Array(String)}}) OR {_PACK})
+)
 GROUP BY tenant, host, told_tier HAVING n >= 60
 """
 
