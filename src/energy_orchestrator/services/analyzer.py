@@ -22,10 +22,11 @@ import pyarrow.compute as pc
 from energy_orchestrator.analyze.estimator import NodeHardware, PowerCurve, PowerModel
 from energy_orchestrator.analyze.meter_answers import ZoneReading
 from energy_orchestrator.analyze.node_power import NodePower, node_powers
-from energy_orchestrator.services import series_queries
+from energy_orchestrator.services import guest_queries, series_queries
 from energy_orchestrator.services.calibrations import Calibrations, milliseconds, zone_readings
 from energy_orchestrator.services.energy_parts import EnergyParts
 from energy_orchestrator.services.energy_tables import energy_tables, floats, node_windows
+from energy_orchestrator.services.guests import with_hosts_share
 from energy_orchestrator.services.node_hardware import HISTORY, UNKNOWN, HardwareHistory, NodeKey, hardware_history
 from energy_orchestrator.services.rest_powers import RestPowers
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, packs, silent
@@ -117,22 +118,44 @@ class Analyzer:
         together."""
         return self._work_on(_floor(start, self._window), _floor(end, self._window), end, tick)
 
+    def work_on_guests(self, start: datetime, end: datetime) -> int:
+        """Work on the virtual machines of a span again, after their hosts' workers are done with them."""
+        during = self._during(_floor(start, self._window), _floor(end, self._window))
+        _, guests = self._hosts(during)
+        return self._work_on_hosts(guests, during, self._known(start, end), guests=True) if guests.num_rows else 0
+
     def _during(self, start: datetime, end: datetime) -> dict[str, Any]:
         return {"start": start, "end": end, "window_ms": self._window.total_seconds() * 1000, **self._mine}
 
     def _work_on(self, start: datetime, end: datetime, now: datetime, tick: Tick = silent) -> int:
         during = self._during(start, end)
-        hosts = self._series.query(series_queries.HOSTS_OF_SPAN, during)
-        if hosts.num_rows == 0:
+        machines, guests = self._hosts(during)
+        if machines.num_rows + guests.num_rows == 0:
             return 0
+        known = self._known(start, now)
+        # A guest's energy is what its host gave it.
+        written = self._work_on_hosts(machines, during, known, tick=tick) if machines.num_rows else 0
+        return written + (self._work_on_hosts(guests, during, known, guests=True) if guests.num_rows else 0)
+
+    def _hosts(self, during: Mapping[str, Any]) -> tuple[pa.Table, pa.Table]:
+        """Hosts with samples in the span, and those of them that are virtual machines of a host that is watched."""
+        hosts = self._series.query(series_queries.HOSTS_OF_SPAN, during)
+        found = self._series.query(guest_queries.GUESTS, {"start": during["start"] - HISTORY})
+        guests = set(zip(found["tenant"].to_pylist(), found["host"].to_pylist(), strict=True))
+        keys = zip(hosts["tenant"].to_pylist(), hosts["host"].to_pylist(), strict=True)
+        is_guest = pa.array([key in guests for key in keys], pa.bool_())
+        return hosts.filter(pc.invert(is_guest)), hosts.filter(is_guest)
+
+    def _work_on_hosts(
+        self, hosts: pa.Table, during: Mapping[str, Any], known: _Known, *, guests: bool = False, tick: Tick = silent
+    ) -> int:
         tenants, names, rows = (hosts[name].to_pylist() for name in ("tenant", "host", "n"))
         parts = list(packs(tenants, names, rows, ROWS_AT_ONCE))
-        known = self._known(start, now)
         node_tables: list[pa.Table] = []
         gathered = _Gathered(self._series, "workload_energy")
         for place, pack in enumerate(parts):
             tick(place, len(parts))
-            nodes, workloads = self._energy_of(during | pack.parameters, known)
+            nodes, workloads = self._energy_of({**during, **pack.parameters}, known, guests)
             node_tables.append(nodes)
             gathered.add(workloads)
         gathered.put()
@@ -142,7 +165,7 @@ class Analyzer:
         tick(len(parts), len(parts))
         return int(nodes.num_rows)
 
-    def _energy_of(self, during: Mapping[str, Any], known: _Known) -> tuple[pa.Table, pa.Table]:
+    def _energy_of(self, during: Mapping[str, Any], known: _Known, guests: bool) -> tuple[pa.Table, pa.Table]:
         kernel = self._series.query(series_queries.KERNEL_WINDOWS, during)
         by_clock = (pc.max(kernel["uneven"]).as_py() or 0) > 0
         workloads = self._series.query(
@@ -153,6 +176,8 @@ class Analyzer:
         workloads, row = workloads.filter(pa.array(row >= 0)), row[row >= 0]
         meters = self._series.query(series_queries.METER_WINDOWS, during)
         powers = self._powers(nodes, meters, known)
+        if guests:
+            powers = with_hosts_share(nodes, powers, self._series, during)
         return energy_tables(nodes, powers, workloads, row, self._parts.apart(nodes, workloads, row, meters))
 
     def _span(self, now: datetime) -> tuple[datetime, datetime] | None:

@@ -1,7 +1,8 @@
 """The batch: a span of telemetry of a whole fleet into energy, J/op and advice, by one worker or by several.
 
 Three steps with the functions of the stream (`analyzer.py`, `measurements.py`, `advisor.py`). A workload may run on
-hosts of several workers, so all of them finish the first step before any begins the next. Workers know nothing of each
+hosts of several workers, so all of them finish the first step before any begins the next; so do virtual machines, which
+have their energy from a host. Workers know nothing of each
 other (`shards.py`): they share the series store and hand back what they found, and `recommend.ranking.best_of` puts it
 together. The result does not depend on how many they are.
 """
@@ -155,8 +156,10 @@ def analyse(place: Place, task: Task, workers: int = 1, progress: Progress = _si
                 progress(step, done, workers)
                 yield part.result()
 
+        windows = sum(each("energy", attribute_part))
+        sum(each("guests", guests_part))
         return Found(
-            sum(each("energy", attribute_part)),
+            windows,
             list(chain.from_iterable(each("J/op", costs_part))),
             best_of(each("advice", advise_part)),
         )
@@ -166,6 +169,13 @@ def attribute_part(place: Place, task: Task, worker: Worker) -> int:
     """The first step of one worker, in a process of its own; so are the next two."""
     with place.open() as series:
         return attribute(series, task, worker)
+
+
+def guests_part(place: Place, task: Task, worker: Worker) -> int:
+    """Virtual machines again, whose hosts may have been another worker's."""
+    with place.open() as series:
+        analyzer = Analyzer(series, default_model(), task.window_seconds, lambda: task.end, worker)
+        return analyzer.work_on_guests(task.start, task.end)
 
 
 def costs_part(place: Place, task: Task, worker: Worker) -> list[Cost]:
