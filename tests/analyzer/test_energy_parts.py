@@ -101,3 +101,48 @@ def test_memory_is_paid_by_those_whose_misses_reach_it(world: World) -> None:
     found = active(world)
     of_memory = 15.0 * 10
     assert found[FAST] - found[SLOW] == pytest.approx(0.8 * of_memory, rel=0.05)
+
+
+def gpu_world(world: World, *, rapl: bool, silent: bool = False) -> None:
+    """A GPU of 20 W at rest for two minutes, then 120 W: two thirds of its time `train`'s, one third of `waiting`'s,
+    which uses no CPU time. Both other workloads use the same CPU time."""
+    world.add(Kind.INVENTORY, -290)
+    for second in range(-289, 11):
+        works = second > 0
+        world.add(Kind.METERS, second, busy_cpu_seconds=1.0 if works else 0.0)
+        drawn = None if silent and works else 120.0 if works else 20.0
+        board = {"meter": "nvml", "zone": "gpu-0", "tier": "on_die", "energy_joules": drawn, "power_watts": drawn}
+        world.add(Kind.METERS, second, **board | {"busy_cpu_seconds": None, "steal_cpu_seconds": None})
+        if rapl:
+            joules = 40.0 if works else 10.0
+            world.add(Kind.METERS, second, meter="rapl", zone="package-0", tier="on_die", energy_joules=joules)
+        if works:
+            for pid, workload in enumerate((FAST, SLOW), start=100):
+                world.add(Kind.SAMPLES, second, workload=workload, cpu_seconds=0.5, pid=pid)
+            for pid, (workload, use) in enumerate({FAST: 0.6, "declared/waiting": 0.3}.items(), start=100):
+                world.add(
+                    Kind.GPU_PROCESSES, second, workload=workload, sm_utilization_ratio=use, pid=pid, zone="gpu-0"
+                )
+    world.put()
+    Analyzer(world.store, default_model(), 2.0, Clock(3)).run_once()
+
+
+@pytest.mark.parametrize("rapl", [True, False])
+def test_a_gpus_energy_is_its_users_with_or_without_a_meter_of_the_cpu(world: World, rapl: bool) -> None:
+    gpu_world(world, rapl=rapl)
+    found = active(world)
+    of_gpu = 100.0 * 10
+    assert found["declared/waiting"] == pytest.approx(of_gpu / 3, rel=0.02)
+    assert found[FAST] - found[SLOW] == pytest.approx(of_gpu * 2 / 3, rel=0.02)
+    node = world.query(NODES)[-1]
+    assert node["tier"] == ("on_die" if rapl else "model")
+    assert "nvml: gpu-0" in node["power_source"]
+
+
+def test_a_gpu_that_falls_silent_makes_no_one_cheap_or_dear(world: World) -> None:
+    gpu_world(world, rapl=True, silent=True)
+    found = active(world)
+    assert found[FAST] == pytest.approx(found[SLOW])
+    node = world.query(NODES)[-1]
+    assert node["tier"] == "model"
+    assert "does not answer" in node["power_source"]

@@ -81,7 +81,7 @@ class Analyzer:
         self._clock = clock
         self._mine = {"buckets": worker.buckets}
         self._calibrations = Calibrations(series)
-        self._parts = EnergyParts(series)
+        self._parts = EnergyParts(series, self._mine)
         self._rest = RestPowers(series, self._mine)
         self._curves: dict[NodeHardware, PowerCurve] = {}
         self._worked_to: datetime | None = None
@@ -178,7 +178,9 @@ class Analyzer:
         powers = self._powers(nodes, meters, known)
         if guests:
             powers = with_hosts_share(nodes, powers, self._series, during)
-        return energy_tables(nodes, powers, workloads, row, self._parts.apart(nodes, workloads, row, meters))
+        workloads, row, apart = self._parts.with_gpus(nodes, workloads, row, during)
+        apart += self._parts.memory(nodes, workloads, row, meters)
+        return energy_tables(nodes, powers, workloads, row, apart)
 
     def _span(self, now: datetime) -> tuple[datetime, datetime] | None:
         last = _floor(now - SETTLE, self._window)
