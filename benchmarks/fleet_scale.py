@@ -31,12 +31,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks import machine
+from benchmarks.report import add_write, tell
 from benchmarks.series_server import serving
 from benchmarks.simulated_telemetry import Fleet, declarations, last_hour
 from energy_orchestrator.services.fleet_analysis import Found, Place, Task, analyse
-from energy_orchestrator.services.report_sections import replace_section
 
-ACCURACY = Path(__file__).parents[1] / "docs" / "accuracy.md"
 SECTION = "fleet scale"
 TARGET_SECONDS, TARGET_GB = 300, 4.0
 KEPT = ("node_energy", "workload_energy")
@@ -225,7 +224,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, nargs="*", default=[1000, 3000, 10_000])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--write", action="store_true", help="its section of docs/accuracy.md")
+    add_write(parser)
     parser.add_argument(
         "--keep", type=Path, help="a folder where the telemetry stays and is found again; default: a temporary one"
     )
@@ -248,8 +247,7 @@ def main() -> None:
             runs += measured(simulated(nodes, folder), folder / "series", options.workers)
         if options.runs:
             options.runs.write_text("".join(json.dumps(it) + "\n" for it in runs))
-    if options.write:
-        replace_section(ACCURACY, SECTION, section(runs))
+    tell(SECTION, section(runs), options.write)
 
 
 if __name__ == "__main__":
