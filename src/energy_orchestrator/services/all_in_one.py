@@ -58,10 +58,10 @@ from energy_orchestrator.services.fingerprints import Fingerprints
 from energy_orchestrator.services.loops import Loop, Loops
 from energy_orchestrator.services.measurements import SeriesMeasurements
 from energy_orchestrator.services.orchestrator import Orchestrator, OrchestratorSettings
+from energy_orchestrator.services.past import RECORDS_URL_FILE, playbook_of, record_of
 from energy_orchestrator.services.postgres_server import PostgresServer
 from energy_orchestrator.services.series_views import SeriesViews
 from energy_orchestrator.services.workload_file import DeclaredWorkloads, load_workloads
-from energy_orchestrator.store.records import outcomes
 from energy_orchestrator.store.records.database import Database
 from energy_orchestrator.store.records.fingerprints import PostgresFingerprints
 from energy_orchestrator.store.records.local_desired import LocalDesiredStore
@@ -143,9 +143,9 @@ class _System:
             series,
             measurements,
             self._declaration_of(executor),
-            _playbook(database),
+            playbook_of(database),
             self._ranking(),
-            record=_record(database),
+            record=record_of(database),
         )
         self._registry.register(EnergyMetrics(series, sorted(settings.known_tenants)))
         loops = Loops()
@@ -190,6 +190,8 @@ class _System:
             server = PostgresServer(settings.data_dir / "postgres")
             url = server.start()
             self._stack.callback(server.stop)
+            # For `eo recommendations plan --records` and `eo analyze --records` on this machine.
+            (settings.data_dir / RECORDS_URL_FILE).write_text(url + "\n", encoding="utf-8")
         database = Database(url)
         database.open()
         self._stack.callback(database.close)
@@ -397,22 +399,6 @@ def _say_ready(console: Console, settings: Settings, declared: DeclaredWorkloads
             soft_wrap=True,
         )
     console.print("  first watts in about 10 s, recommendations after 30 s of data; Ctrl-C stops everything\n")
-
-
-def _playbook(database: Database) -> Callable[[str, str], list[float | None]]:
-    def measured(tenant: str, suggestion_type: str) -> list[float | None]:
-        with database.transaction() as connection:
-            return outcomes.saving_ratios(connection, tenant, suggestion_type)
-
-    return measured
-
-
-def _record(database: Database) -> Callable[[str, str], list[tuple[float, bool]]]:
-    def claims(tenant: str, suggestion_type: str) -> list[tuple[float, bool]]:
-        with database.transaction() as connection:
-            return outcomes.claims(connection, tenant, suggestion_type)
-
-    return claims
 
 
 def _keep_head(database: Database, file: Path) -> None:
