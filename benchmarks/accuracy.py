@@ -53,7 +53,7 @@ GENERATORS = (
     Generator("backtest", PLACEMENT, 45),
     Generator("fingerprints", ("fingerprints",), 1),
     Generator("fingerprint_scale", ("fingerprint scale",), 4, ("--also-one",)),
-    Generator("fleet_scale", ("fleet scale",), 30),
+    Generator("fleet_scale", ("fleet scale",), 40, ("--serve-one",)),
 )
 
 

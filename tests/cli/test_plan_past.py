@@ -13,7 +13,7 @@ from energy_orchestrator.cli import main
 from energy_orchestrator.model.fleet import PastChange
 from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.model.units import Bounded
-from energy_orchestrator.services.past import recorded, told
+from energy_orchestrator.services.past import Past, recorded, told
 from energy_orchestrator.store.records import outcomes, recommendations, rollouts
 from energy_orchestrator.store.records.database import Database
 from records.examples import advice, rollout_of
@@ -113,9 +113,10 @@ def url_file(tmp_path: Path) -> Path:
         recommendations.upsert_found(connection, one, NOW)
         rollouts.insert(connection, rollout)
         outcomes.add(connection, one, "successful", Bounded(0.4, 0.3, 0.5), NOW)
-    past = recorded(database, "local", NOW)
+    past = recorded(database, ["local"], NOW)
     assert past.changed_at == {"inference": NOW}
-    assert recorded(database, "other", NOW).changed_at == {}
+    assert past.playbook("local", "batching") == [0.4]
+    assert recorded(database, ["other"], NOW).changed_at == {}
     database.close()
     return file
 
@@ -145,13 +146,13 @@ def test_records_that_are_not_there_are_an_error(
 
 
 def test_a_file_adds_to_what_the_records_know() -> None:
-    known = told([PastChange(at=NOW, what=("a", "b"), moves=2)], NOW)
+    known = told([PastChange(at=NOW, what=("a", "b"), moves=2)], "local", NOW, Past())
     later = NOW + timedelta(hours=1)
     kind = SuggestionType.IMAGE
     more = PastChange(at=later, what=("a",), moves=3, suggestion_type=kind, saved_share=0.2, claimed_confidence=0.9)
-    both = told([more], later, known)
+    both = told([more], "local", later, known)
     assert both.changed_at == {"a": later, "b": NOW}
     assert both.moved_today == 5
     assert both.playbook("local", "image") == [0.2]
     assert both.record("local", "image") == [(0.9, True)]
-    assert both.playbook("local", "batching") == []
+    assert both.playbook("local", "batching") == both.playbook("other", "image") == ()

@@ -41,7 +41,7 @@ def plan(
     described = load_fleet(fleet)
     limits = ChurnLimits(minimum_savings_j_per_day=minimum, moves_per_day=moves, cool_down=timedelta(hours=cool_down))
     now = datetime.now(UTC)
-    before = past_at(records, described.tenant, now)
+    before = past_at(records, [described.tenant], now)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=None)
         found = advise(

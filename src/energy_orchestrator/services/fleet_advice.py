@@ -35,6 +35,7 @@ from energy_orchestrator.recommend.selection import Candidate, ChurnLimits, Sele
 from energy_orchestrator.recommend.subject import Found
 from energy_orchestrator.services.past import Past, told
 
+NOTHING = Past()
 MAX_BYTES = 512 * 2**20
 PART_NODES = 400
 Progress = Callable[[str, int, int], None]
@@ -79,7 +80,7 @@ def load_fleet(path: Path) -> FleetFile:
 
 
 def advise(
-    file: FleetFile, now: datetime, seconds: float, churn: ChurnLimits, progress: Progress, before: Past | None = None
+    file: FleetFile, now: datetime, seconds: float, churn: ChurnLimits, progress: Progress, before: Past = NOTHING
 ) -> Advice:
     """All strategies on the file, ranked, without conflicts.
 
@@ -89,7 +90,7 @@ def advise(
     Raises:
         InvalidInputError: a job or an instance type that can't be handled.
     """
-    numbers, past = count(1), told(file.changes, now, before)
+    numbers, past = count(1), told(file.changes, file.tenant, now, before)
     settings = RankingSettings(price_per_kwh=file.price_per_kwh, gco2e_per_kwh=file.gco2e_per_kwh)
     playbook = partial(past.playbook, file.tenant)
     found, notes = _placements(file, now, seconds, progress, playbook(SuggestionType.PLACEMENT))

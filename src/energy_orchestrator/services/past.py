@@ -1,23 +1,24 @@
-"""What was done before, for plans that are made from a file: what changed lately, what was moved today, what such
-changes saved, and whether claims came true.
+"""What was done before, for plans and batches that do not run beside the records: what changed lately, what was moved
+today, what such changes saved, and whether claims came true.
 
-In: the changes that a fleet file tells of (people carry out what no executor does), and the records, where
-`eo recommendations plan --records` can reach them. Out: one `Past`, which the strategies, the confidence and the
-churn limits read. Without either it is empty, and a plan then holds back nothing for having been made before.
+In: the changes that a fleet file tells of (people carry out what no executor does), and the records, where a command
+can reach them (`--records`). Out: one `Past`, plain values read at once, which strategies, confidence and churn limits
+ask; it travels to workers in other processes. Without either it is empty: then nothing was done before.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from energy_orchestrator.errors import InvalidInputError
 from energy_orchestrator.model.fleet import PastChange
 from energy_orchestrator.model.recommendation import SuggestionType
-from energy_orchestrator.recommend.confidence import Record, no_record
+from energy_orchestrator.recommend.confidence import Record
 from energy_orchestrator.store.records import outcomes, rollouts
 from energy_orchestrator.store.records.database import Database
 
@@ -28,53 +29,65 @@ LOOKED_BACK = timedelta(days=7)
 """Longer than any cool-down is."""
 
 
-def nothing_tried(tenant: str, suggestion_type: str) -> Sequence[float | None]:
-    """The playbook of who keeps none."""
-    del tenant, suggestion_type
-    return ()
+Kind = tuple[str, str]
+"""Tenant and suggestion type."""
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
     """`changed_at`: workload or `node/NAME` -> when it was last changed. `moved_today`: replicas moved in the last 24
-    hours. `playbook` and `record`: as `recommend.ranking.recommend` takes them."""
+    hours. `tries` and `claims`, newest first, are what `recommend.ranking.recommend` calls playbook and record."""
 
     changed_at: Mapping[str, datetime] = field(default_factory=dict)
     moved_today: int = 0
-    playbook: Callable[[str, str], Sequence[float | None]] = nothing_tried
-    record: Callable[[str, str], Record] = no_record
+    tries: Mapping[Kind, Sequence[float | None]] = field(default_factory=dict)
+    claims: Mapping[Kind, Record] = field(default_factory=dict)
+
+    def playbook(self, tenant: str, suggestion_type: str) -> Sequence[float | None]:
+        """Saved shares of finished changes; None for one that was reverted."""
+        return self.tries.get((tenant, suggestion_type), ())
+
+    def record(self, tenant: str, suggestion_type: str) -> Record:
+        """Confidence claimed, and whether it came true."""
+        return self.claims.get((tenant, suggestion_type), ())
 
 
-def told(changes: Sequence[PastChange], now: datetime, before: Past | None = None) -> Past:
+def told(changes: Sequence[PastChange], tenant: str, now: datetime, known: Past) -> Past:
     """What a file tells, added to what is known already."""
-    known = before or Past()
     changed_at = dict(known.changed_at)
-    for it in changes:
+    tries: dict[Kind, list[float | None]] = defaultdict(list)
+    claims: dict[Kind, list[tuple[float, bool]]] = defaultdict(list)
+    for it in sorted(changes, key=lambda it: it.at, reverse=True):
         for name in it.what:
             changed_at[name] = max(it.at, changed_at.get(name, it.at))
-    newest_first = sorted((it for it in changes if it.judged), key=lambda it: it.at, reverse=True)
-
-    def playbook(tenant: str, kind: str) -> Sequence[float | None]:
-        here = [None if it.reverted else it.saved_share for it in newest_first if it.suggestion_type == kind]
-        return [*here, *known.playbook(tenant, kind)]
-
-    def record(tenant: str, kind: str) -> Record:
-        claims = [
-            (it.claimed_confidence, not it.reverted and (it.saved_share or 0.0) > 0)
-            for it in newest_first
-            if it.suggestion_type == kind and it.claimed_confidence is not None
-        ]
-        return [*claims, *known.record(tenant, kind)]
-
+        if it.suggestion_type is None or not it.judged:
+            continue
+        kind = (tenant, it.suggestion_type.value)
+        tries[kind].append(None if it.reverted else it.saved_share)
+        if it.claimed_confidence is not None:
+            claims[kind].append((it.claimed_confidence, (it.saved_share or 0.0) > 0))
     moved = sum(it.moves for it in changes if timedelta() <= now - it.at < DAY)
-    return Past(changed_at, known.moved_today + moved, playbook, record)
+    return Past(
+        changed_at,
+        known.moved_today + moved,
+        {**known.tries, **{kind: [*mine, *known.playbook(*kind)] for kind, mine in tries.items()}},
+        {**known.claims, **{kind: [*mine, *known.record(*kind)] for kind, mine in claims.items()}},
+    )
 
 
-def recorded(database: Database, tenant: str, now: datetime) -> Past:
+def recorded(database: Database, tenants: Sequence[str], now: datetime) -> Past:
     """What the records say. They hold no moves: no executor moves replicas between nodes."""
+    changed_at: dict[str, datetime] = {}
+    kinds = [(tenant, kind.value) for tenant in tenants for kind in SuggestionType]
     with database.transaction() as connection:
-        changed_at = rollouts.changed_at(connection, tenant, now - LOOKED_BACK, now)
-    return Past(changed_at, 0, playbook_of(database), record_of(database))
+        for tenant in tenants:
+            changed_at |= rollouts.changed_at(connection, tenant, now - LOOKED_BACK, now)
+        return Past(
+            changed_at,
+            0,
+            {kind: outcomes.saving_ratios(connection, *kind) for kind in kinds},
+            {kind: outcomes.claims(connection, *kind) for kind in kinds},
+        )
 
 
 def playbook_of(database: Database) -> Callable[[str, str], list[float | None]]:
@@ -97,20 +110,12 @@ def record_of(database: Database) -> Callable[[str, str], list[tuple[float, bool
     return claims
 
 
-def past_at(url_file: Path | None, tenant: str, now: datetime) -> Past:
-    """What the records say whose address is in a file; nothing where none is named. Read at once: a plan takes its
-    time, and the records are not kept open for it."""
+def past_at(url_file: Path | None, tenants: Sequence[str], now: datetime) -> Past:
+    """What the records say whose address is in a file; nothing where none is named."""
     if url_file is None:
         return Past()
     with records(url_file) as database:
-        known = recorded(database, tenant, now)
-        tries = {kind: known.playbook(tenant, kind.value) for kind in SuggestionType}
-        claims = {kind: known.record(tenant, kind.value) for kind in SuggestionType}
-    return replace(
-        known,
-        playbook=lambda _, kind: tries[SuggestionType(kind)],
-        record=lambda _, kind: claims[SuggestionType(kind)],
-    )
+        return recorded(database, tenants, now)
 
 
 @contextmanager
