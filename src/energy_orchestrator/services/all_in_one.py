@@ -6,7 +6,8 @@ needed and ended in reverse; what fails while starting ends what was started bef
 
     main thread      uvicorn (API and page), signals
     collector        an event loop: bus -> series, and the scraper of operations
-    analyzer         windows -> energy every second, advice every few seconds, alerts of the last half hour
+    analyzer         windows -> energy every second, advice every few seconds, alerts of the last half hour,
+                     the last whole hour again once an hour
     orchestrator     policies, rollouts and replicas, twice a second
 """
 
@@ -48,6 +49,7 @@ from energy_orchestrator.services.agent_binary import find_agent
 from energy_orchestrator.services.agent_process import AgentProcess
 from energy_orchestrator.services.alert_stream import AlertStream
 from energy_orchestrator.services.analyzer import Analyzer
+from energy_orchestrator.services.batch import HourlyBatch
 from energy_orchestrator.services.bus_choice import BusChoice, choose
 from energy_orchestrator.services.collector import Collector
 from energy_orchestrator.services.collector_metrics import CollectorMetrics
@@ -55,10 +57,11 @@ from energy_orchestrator.services.control_plane import EmbeddedControlPlane, kee
 from energy_orchestrator.services.counting import Counting
 from energy_orchestrator.services.energy_metrics import EnergyMetrics
 from energy_orchestrator.services.fingerprints import Fingerprints
+from energy_orchestrator.services.fleet_analysis import Task
 from energy_orchestrator.services.loops import Loop, Loops
 from energy_orchestrator.services.measurements import SeriesMeasurements
 from energy_orchestrator.services.orchestrator import Orchestrator, OrchestratorSettings
-from energy_orchestrator.services.past import RECORDS_URL_FILE, playbook_of, record_of
+from energy_orchestrator.services.past import RECORDS_URL_FILE, playbook_of, record_of, recorded
 from energy_orchestrator.services.postgres_server import PostgresServer
 from energy_orchestrator.services.series_views import SeriesViews
 from energy_orchestrator.services.workload_file import DeclaredWorkloads, load_workloads
@@ -75,6 +78,7 @@ MINIMUM_FREE_BYTES = 300 * 2**20
 ADVICE_SECONDS = 5.0
 ALERT_SECONDS = 15.0
 HEAD_SECONDS = 10.0
+BATCH_LOOK_SECONDS = 30.0
 
 
 def now() -> datetime:
@@ -159,6 +163,8 @@ class _System:
             loops.add(Loop("analyzer", 1.0, analyzer.run_once))
             loops.add(Loop("advisor", ADVICE_SECONDS, lambda: self._advise(advisor, orchestrator)))
             streams = [AlertStream(series, it, settings.window_seconds) for it in sorted(settings.known_tenants)]
+            batch = HourlyBatch(series, database, self._task_of(executor, database), now)
+            loops.add(Loop("batch", BATCH_LOOK_SECONDS, batch.run_if_due))
             loops.add(Loop("alerts", max(ALERT_SECONDS, settings.window_seconds), lambda: _tell_alerts(streams)))
             loops.add(Loop("orchestrator", 0.4, orchestrator.tick))
             loops.add(Loop("supervisor", 1.0, lambda: self._keep(executor)))
@@ -260,6 +266,15 @@ class _System:
     def _advise(self, advisor: Advisor, orchestrator: Orchestrator) -> None:
         for tenant in sorted(self._settings.known_tenants):
             orchestrator.store_found(advisor.recommend(tenant, now()))
+
+    def _task_of(self, executor: LocalExecutor, database: Database) -> Callable[[datetime, datetime], Task]:
+        def task_of(start: datetime, end: datetime) -> Task:
+            tenants = sorted(self._settings.known_tenants)
+            declared = {(self._settings.tenant, key): executor.declaration(key) for key in self._declared.by_key}
+            past = recorded(database, tenants, end)
+            return Task(start, end, self._settings.window_seconds, declared, self._ranking(), past)
+
+        return task_of
 
     def _keep(self, executor: LocalExecutor) -> None:
         executor.reconcile()
