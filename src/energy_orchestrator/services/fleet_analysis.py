@@ -10,18 +10,19 @@ together. The result does not depend on how many they are.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
 from energy_orchestrator.analyze.estimator import default_model
-from energy_orchestrator.errors import InvalidInputError, NotFoundError
+from energy_orchestrator.errors import InvalidInputError, NotFoundError, UnavailableError
 from energy_orchestrator.model.recommendation import Recommendation
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.workload import Declaration
@@ -30,15 +31,18 @@ from energy_orchestrator.services import series_queries
 from energy_orchestrator.services.advisor import Advisor
 from energy_orchestrator.services.analyzer import Analyzer
 from energy_orchestrator.services.measurements import SeriesMeasurements
+from energy_orchestrator.services.past import Past
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, silent
 from energy_orchestrator.store.series.chdb_store import ChdbSeriesStore
 from energy_orchestrator.store.series.clickhouse_store import ClickHouseSeriesStore
-from energy_orchestrator.store.series.port import SeriesStore
+from energy_orchestrator.store.series.port import Parameters, SeriesStore
 
 Progress = Callable[[str, int, int], None]
 """The step, what of it is done, of how much."""
 
 
+WAIT_SECONDS = 2.0
+"""Between two looks at what the other workers have done."""
 T = TypeVar("T")
 
 
@@ -71,13 +75,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be analysed. `declared` are the declarations in force, by tenant and workload."""
+    """What is to be analysed. `declared` are the declarations in force, by tenant and workload; `past` what was done
+    before."""
 
     start: datetime
     end: datetime
     window_seconds: float = 60.0
     declared: dict[tuple[str, str], Declaration] = field(default_factory=dict)
     ranking: RankingSettings = field(default_factory=RankingSettings)
+    past: Past = field(default_factory=Past)
 
     def declaration_of(self, tenant: str, workload: str) -> Declaration:
         """Or NotFoundError."""
@@ -129,9 +135,10 @@ def advise(series: SeriesStore, task: Task, worker: Worker = ALONE, tick: Tick =
         series,
         SeriesMeasurements(series, task.window_seconds),
         task.declaration_of,
-        lambda tenant, kind: [],  # noqa: ARG005 (no record of past changes in a batch)
+        task.past.playbook,
         task.ranking,
         span_seconds=(task.end - task.start) / timedelta(seconds=1),
+        record=task.past.record,
     )
     return best_of(advisor.recommend(tenant, task.end, worker, tick) for tenant in _tenants(series, task))
 
@@ -163,6 +170,45 @@ def analyse(place: Place, task: Task, workers: int = 1, progress: Progress = _si
             list(chain.from_iterable(each("J/op", costs_part))),
             best_of(each("advice", advise_part)),
         )
+
+
+def analyse_share(
+    series: SeriesStore, task: Task, worker: Worker, patience_seconds: float, progress: Progress = _silent
+) -> Found:
+    """All three steps of one worker of several that know nothing of each other, on machines of their own: after the
+    first it waits until the store has the energy of all windows, which the others write.
+
+    Raises:
+        UnavailableError: they did not within the patience.
+    """
+    windows = attribute(series, task, worker, lambda done, of: progress("energy", done, of))
+    ends = time.monotonic() + patience_seconds
+    while missing := windows_missing(series, task):
+        if time.monotonic() >= ends:
+            raise UnavailableError(
+                f"the energy of {missing:,} windows is not there",
+                where=f"worker {worker.number}/{worker.of}",
+                next_step="start the other workers too, on the same span, or wait longer: --patience-seconds",
+            )
+        progress("waiting for the other workers", 0, 1)
+        time.sleep(min(WAIT_SECONDS, patience_seconds))
+    found = costs(series, task, worker)
+    return Found(windows, found, advise(series, task, worker, lambda done, of: progress("advice", done, of)))
+
+
+def windows_missing(series: SeriesStore, task: Task) -> int:
+    """Node-windows of the span, of all workers, that have samples and no energy yet."""
+
+    def edge(moment: datetime) -> datetime:
+        return datetime.fromtimestamp(moment.timestamp() // task.window_seconds * task.window_seconds, UTC)
+
+    during: Parameters = {
+        "start": edge(task.start),
+        "end": edge(task.end),
+        "window_ms": task.window_seconds * 1000,
+        "buckets": ALONE.buckets,
+    }
+    return int(series.query(series_queries.MISSED_WINDOWS, during).to_pylist()[0]["n"])
 
 
 def attribute_part(place: Place, task: Task, worker: Worker) -> int:
