@@ -28,6 +28,7 @@ from energy_orchestrator.ui import present, words
 
 UI = Path(energy_orchestrator.ui.__file__).parent
 SPAN_MINUTES = 5.0
+COST_MINUTES = 60.0
 MAX_WORKLOADS = 50
 MAX_ROLLOUTS = 8
 MAX_PAST = 30
@@ -136,6 +137,13 @@ def workloads(
 ) -> Response:
     """Workloads."""
     return _render(request, "workloads.html", Sections(plane, settings, tenant).workloads(q))
+
+
+@router.get("/ui/workloads/cost")
+def cost_dialog(request: Request, plane: Plane, tenant: Tenant, workload: str) -> Response:
+    """J/op of a workload by version and node type."""
+    cost = plane.workload_cost(tenant, workload, "both", COST_MINUTES)
+    return _render(request, "dialog_cost.html", {"cost": cost, "minutes": COST_MINUTES})
 
 
 @router.get("/ui/recommendations")

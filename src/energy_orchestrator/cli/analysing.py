@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -18,6 +18,9 @@ from energy_orchestrator.cli.output import Output
 from energy_orchestrator.errors import InvalidInputError
 from energy_orchestrator.model.units import Bounded
 from energy_orchestrator.ui import words
+
+if TYPE_CHECKING:
+    from energy_orchestrator.services.fleet_analysis import Cost
 
 SETTLED = timedelta(seconds=10)
 """Time for samples to travel."""
@@ -32,7 +35,7 @@ def analyze(
     window_seconds: Annotated[float, typer.Option(min=1, max=3600, help="Width of an attribution window.")] = 60.0,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the hosts and workloads.")] = 1,
     workloads: Annotated[Path | None, typer.Option(help="Declared workloads, of the tenant of the settings.")] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Show at most so many recommendations; JSON has all.")] = 20,
+    limit: Annotated[int, typer.Option(min=0, help="Show at most so many of each; JSON has all.")] = 20,
     form: Format = Output.TABLE,
 ) -> None:
     """Energy of every workload, J/op and recommendations of an hour of a fleet, by one worker or by several."""
@@ -63,6 +66,14 @@ def analyze(
     advice = len(found.recommendations)
     output.say(f"{found.node_windows:,} node-windows; J/op of {known:,} workloads; {advice:,} recommendations")
     output.print_table(
+        ("Tenant", "Workload", ">J/op", ">Operations", "Note"),
+        [
+            (it.tenant, it.workload, _per_operation(it), words.figures(it.operations), it.reason or it.note or "")
+            for it in sorted(found.costs, key=lambda it: it.operations, reverse=True)[:limit]
+        ],
+        empty="No workload whose operations are counted.",
+    )
+    output.print_table(
         ("Kind", "Tenant", "Workload", "Host", ">Saves J/day", ">Confidence"),
         [
             (
@@ -77,6 +88,13 @@ def analyze(
         ],
         empty="Nothing to advise.",
     )
+
+
+def _per_operation(cost: Cost) -> str:
+    value, lower, upper = cost.joules_per_operation, cost.joules_per_operation_lower, cost.joules_per_operation_upper
+    if value is None or lower is None or upper is None:
+        return words.UNKNOWN
+    return _amount(Bounded(value, lower, upper))
 
 
 def _amount(value: Bounded) -> str:
