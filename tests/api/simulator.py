@@ -221,7 +221,25 @@ class Simulator:
         )
 
     def alerts(self, tenant: str, minutes: float) -> list[AlertView]:
-        return []
+        if self.empty:
+            return []
+        return [
+            AlertView(
+                at=self.clock - timedelta(minutes=7),
+                tenant=tenant,
+                workload="declared/inference",
+                severity="warning",
+                before_joules_per_operation=0.0345,
+                after_joules_per_operation=0.0386,
+                change_ratio=0.12,
+                change=BoundedView(value=0.12, lower=0.08, upper=0.16),
+                p_value=1e-6,
+                version_before="9f86d081884c7d65",
+                version_after="2c26b46b68ffc68f",
+                version_named_by="checksum",
+                message="J/op rose by 12.0% (8.0% to 16.0%): executable with checksum 9f86… was replaced by 2c26… then",
+            )
+        ]
 
     def fingerprints(self, tenant: str) -> list[FingerprintView]:
         return [

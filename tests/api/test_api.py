@@ -19,6 +19,7 @@ READS = [
     "/api/v1/nodes/rack1-n07/power?minutes=1",
     "/api/v1/workloads?minutes=5",
     "/api/v1/workloads/flamegraph?workload=declared/inference",
+    "/api/v1/alerts",
     "/api/v1/workloads/cost?workload=declared/inference&by=both",
     "/api/v1/recommendations",
     f"/api/v1/recommendations/{BATCH}",
@@ -172,6 +173,7 @@ def test_empty_states_say_what_to_wait_for() -> None:
         page = httpx.get(url, trust_env=False).text
     for sentence in (
         "No node has reported yet",
+        "No lasting shift of energy per operation",
         "No recommendations yet",
         "No rollout yet",
         "No workload has been seen",
@@ -209,6 +211,13 @@ def test_the_page_shows_cost_by_version_in_a_dialog(http: httpx.Client) -> None:
     assert "sha256:new costs 12 % (8 to 16) more than sha256:old" in text
     assert "unknown: more than one ran in the same window" in text
     assert "38.6 mJ/request" in text
+
+
+def test_a_deploy_that_costs_energy_is_on_the_page_with_its_cause(http: httpx.Client) -> None:
+    for path in ("/", "/ui/alerts"):
+        text = http.get(path).raise_for_status().text
+        assert "J/op rose by 12.0% (8.0% to 16.0%): executable with checksum" in text
+        assert "34.5 mJ/op" in text
 
 
 def test_the_workload_filter_finds_labels_and_counts(http: httpx.Client) -> None:

@@ -18,6 +18,7 @@ TABLES = [
     (["workloads", "cost", "declared/inference"], "sha256:new costs 12 % (8 to 16) more than sha256:old"),
     (["workloads", "cost", "declared/inference", "--by", "both"], "38.6 mJ/request (34.0 to 43.2)"),
     (["workloads", "cost", "declared/inference"], "unknown: nothing told operations in its windows"),
+    (["workloads", "alerts"], "J/op rose by 12.0% (8.0% to 16.0%)"),
     (["recommendations", "list"], "412 kJ/day (268 to 556)"),
     (["recommendations", "show", "0190a1b2"], "82 %: 9 of 11"),
     (["rollouts", "list"], "No rollout yet"),

@@ -270,9 +270,13 @@ class AlertView(BaseModel):
     before_joules_per_operation: float = Field(description="Geometric mean before the shift.")
     after_joules_per_operation: float = Field(description="Geometric mean after it.")
     change_ratio: float = Field(description="Rise as a share of what it was; negative is less.")
+    change: BoundedView = Field(
+        description="The same with its 90 % interval, by how windows differ: the meter is the same before and after."
+    )
     p_value: float = Field(description="Probability of such a deviation without a shift.")
-    version_before: str | None = Field(description="Image that was replaced then; null where none is known.")
-    version_after: str | None = Field(description="Image that came; null where none is known.")
+    version_before: str | None = Field(description="Version that was replaced then; null where none is known.")
+    version_after: str | None = Field(description="Version that came; null where none is known.")
+    version_named_by: str | None = Field(description="What names them: image_digest, image or checksum.")
     message: str
 
 

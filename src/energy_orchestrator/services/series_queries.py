@@ -211,10 +211,15 @@ FROM inventory WHERE tenant = {tenant:String} AND scope = 'process'
 GROUP BY host, workload
 """
 
-VERSIONS = """
-SELECT workload, coalesce(image_digest, image) AS version, min(timestamp) AS first_seen
-FROM inventory WHERE tenant = {tenant:String} AND scope = 'process' AND coalesce(image_digest, image) IS NOT NULL
-GROUP BY workload, version ORDER BY workload, first_seen
+# Processes of workloads that lived after `since` (agents tell of each every five minutes), and what names a version.
+STARTED_PROCESSES = """
+SELECT workload, host, process_started_ms, ifNull(argMax(command_line, timestamp), '') AS command,
+       argMax(inventory.image_digest, timestamp) AS image_digest, argMax(inventory.image, timestamp) AS image,
+       argMax(inventory.checksum, timestamp) AS checksum
+FROM inventory
+WHERE tenant = {tenant:String} AND scope = 'process' AND workload IN {workloads:Array(String)}
+  AND timestamp > {since:DateTime64(3, 'UTC')} AND process_started_ms IS NOT NULL
+GROUP BY workload, host, pid, process_started_ms
 """
 
 HOTSPOTS = f"""
