@@ -15,10 +15,12 @@ from benchmarks.series_server import serving
 from benchmarks.simulated_telemetry import Fleet, declarations, last_hour, write
 
 from energy_orchestrator.analyze.estimator import default_model
+from energy_orchestrator.analyze.operation_cost import NO_ENERGY, NOT_COUNTED, NOTHING_DONE, ONE_WINDOW
 from energy_orchestrator.errors import InvalidInputError
+from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.services import advisor, analyzer, measurements
 from energy_orchestrator.services.analyzer import Analyzer
-from energy_orchestrator.services.fleet_analysis import Found, Place, Task, advise, analyse, attribute, costs
+from energy_orchestrator.services.fleet_analysis import Found, Place, Task, advise, analyse, attribute, cost_of, costs
 from energy_orchestrator.services.shards import Worker
 from energy_orchestrator.store.series.port import SeriesStore
 
@@ -53,7 +55,10 @@ def advice(found: Found) -> list[tuple[object, ...]]:
 
 
 def per_operation(found: Found) -> list[tuple[object, ...]]:
-    return sorted((it.tenant, it.workload, it.windows, f"{it.joules_per_operation:.9g}") for it in found.costs)
+    return sorted(
+        (it.tenant, it.workload, it.windows, f"{it.joules_per_operation:.9g} {it.joules_per_operation_upper:.6g}")
+        for it in found.costs
+    )
 
 
 def analysed(store: SeriesStore, workers: int = 1) -> Found:
@@ -80,6 +85,10 @@ def test_an_hour_has_energy_that_adds_up_joules_per_operation_and_advice(fleet: 
     assert whole == pytest.approx(sum(row["node_joules"] for row in nodes))
     assert found.costs
     assert all(it.joules_per_operation for it in found.costs)
+    for it in found.costs:
+        assert it.joules_per_operation_lower is not None
+        assert it.joules_per_operation_upper is not None
+        assert it.joules_per_operation_lower < (it.joules_per_operation or 0) < it.joules_per_operation_upper
     assert {it.suggestion_type.value for it in found.recommendations} >= {"runtime_flags", "code_path"}
 
 
@@ -152,3 +161,32 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
             assert same(written, rows(store))
     assert one.recommendations
     assert (advice(two), per_operation(two)) == (advice(one), per_operation(one))
+
+
+def window(joules: float | None, operations: float | None, second: int = 0) -> MeasuredWindow:
+    per = joules / operations if joules is not None and operations else None
+    start = FLEET.start + timedelta(seconds=second)
+    return MeasuredWindow(start, start + timedelta(seconds=1), joules, operations, per, None, None)
+
+
+def test_the_cost_of_a_span_has_the_energy_of_windows_in_which_nothing_was_done() -> None:
+    cost = cost_of("t", "w", [window(10, 5), window(10, 0, 1), window(7, None, 2)], 0.9, 1.2)
+    assert (cost.joules_per_operation, cost.operations, cost.windows) == (4.0, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("windows", "reason", "note"),
+    [
+        ([], NO_ENERGY, None),
+        ([window(7, None)], NOT_COUNTED, None),
+        ([window(7, 0)], NOTHING_DONE, None),
+        ([window(10, 5)], None, ONE_WINDOW),
+    ],
+)
+def test_the_cost_of_no_or_one_window_says_what_is_missing(
+    windows: list[MeasuredWindow], reason: str | None, note: str | None
+) -> None:
+    cost = cost_of("t", "w", windows, 0.9, 1.2)
+    assert (cost.reason, cost.note) == (reason, note)
+    assert (cost.joules_per_operation is None) == (cost.joules_per_operation_upper is None) == (reason is not None)
+    assert reason or (cost.joules_per_operation_lower, cost.joules_per_operation_upper) == pytest.approx((1.8, 2.4))

@@ -21,7 +21,7 @@ from energy_orchestrator.services.shards import Worker
 from energy_orchestrator.ui import words
 
 if TYPE_CHECKING:
-    from energy_orchestrator.services.fleet_analysis import Found, Task
+    from energy_orchestrator.services.fleet_analysis import Cost, Found, Task
 
 SETTLED = timedelta(seconds=10)
 """Time for samples to travel."""
@@ -44,7 +44,7 @@ def analyze(
     ] = 600.0,
     records: options.Records = None,
     workloads: Annotated[Path | None, typer.Option(help="Declared workloads, of the tenant of the settings.")] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Show at most so many recommendations; JSON has all.")] = 20,
+    limit: Annotated[int, typer.Option(min=0, help="Show at most so many of each; JSON has all.")] = 20,
     form: Format = Output.TABLE,
 ) -> None:
     """Energy of every workload, J/op and recommendations of an hour of a fleet, by one worker or by several."""
@@ -86,6 +86,14 @@ def analyze(
     if kept is not None:
         output.say(f"{kept:,} kept in the records; the orchestrator decides about them")
     output.print_table(
+        ("Tenant", "Workload", ">J/op", ">Operations", "Note"),
+        [
+            (it.tenant, it.workload, _per_operation(it), words.figures(it.operations), it.reason or it.note or "")
+            for it in sorted(found.costs, key=lambda it: it.operations, reverse=True)[:limit]
+        ],
+        empty="No workload whose operations are counted.",
+    )
+    output.print_table(
         ("Kind", "Tenant", "Workload", "Host", ">Saves J/day", ">Confidence"),
         [
             (
@@ -122,6 +130,13 @@ def _keep(file: Path, found: Found, task: Task, worker: Worker | None) -> int:
     since = None if worker is None else max(task.end, now - length)
     with past.records(file) as database:
         return batch.keep(database, found.recommendations, now, 2 * length, since)
+
+
+def _per_operation(cost: Cost) -> str:
+    value, lower, upper = cost.joules_per_operation, cost.joules_per_operation_lower, cost.joules_per_operation_upper
+    if value is None or lower is None or upper is None:
+        return words.UNKNOWN
+    return _amount(Bounded(value, lower, upper))
 
 
 def _amount(value: Bounded) -> str:

@@ -47,6 +47,7 @@ from energy_orchestrator.recommend.ranking import RankingSettings
 from energy_orchestrator.services.advisor import Advisor
 from energy_orchestrator.services.agent_binary import find_agent
 from energy_orchestrator.services.agent_process import AgentProcess
+from energy_orchestrator.services.alert_metrics import AlertMetrics
 from energy_orchestrator.services.alert_stream import AlertStream
 from energy_orchestrator.services.analyzer import Analyzer
 from energy_orchestrator.services.batch import HourlyBatch
@@ -165,7 +166,9 @@ class _System:
             streams = [AlertStream(series, it, settings.window_seconds) for it in sorted(settings.known_tenants)]
             batch = HourlyBatch(series, database, self._task_of(executor, database), now)
             loops.add(Loop("batch", BATCH_LOOK_SECONDS, batch.run_if_due))
-            loops.add(Loop("alerts", max(ALERT_SECONDS, settings.window_seconds), lambda: _tell_alerts(streams)))
+            told = AlertMetrics()
+            self._registry.register(told)
+            loops.add(Loop("alerts", max(ALERT_SECONDS, settings.window_seconds), lambda: _tell_alerts(streams, told)))
             loops.add(Loop("orchestrator", 0.4, orchestrator.tick))
             loops.add(Loop("supervisor", 1.0, lambda: self._keep(executor)))
             loops.add(Loop("audit head", HEAD_SECONDS, lambda: _keep_head(database, head_file)))
@@ -321,10 +324,13 @@ class _System:
         self._console.print(f"  {name}: {time.monotonic() - begun:.1f} s")
 
 
-def _tell_alerts(streams: list[AlertStream]) -> None:
-    """New shifts of J/op into the log; the page and the API show them all."""
+def _tell_alerts(streams: list[AlertStream], metrics: AlertMetrics) -> None:
+    """New shifts of J/op into the log and the metrics; the page and the API show them all."""
     for stream in streams:
-        for alert in stream.fresh(stream.look(now())):
+        found = stream.look(now())
+        fresh = stream.fresh(found)
+        metrics.keep(stream.tenant, found, fresh)
+        for alert in fresh:
             log.warning("alert: %s of %s: %s", alert.workload, alert.tenant, alert.message)
 
 

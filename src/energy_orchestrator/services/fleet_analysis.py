@@ -9,19 +9,19 @@ together. The result does not depend on how many they are.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
 from energy_orchestrator.analyze.estimator import default_model
+from energy_orchestrator.analyze.operation_cost import NOT_COUNTED, CostWindow, operation_cost
 from energy_orchestrator.errors import InvalidInputError, NotFoundError, UnavailableError
 from energy_orchestrator.model.recommendation import Recommendation
 from energy_orchestrator.model.sample import MeasuredWindow
@@ -30,7 +30,7 @@ from energy_orchestrator.recommend.ranking import RankingSettings, best_of
 from energy_orchestrator.services import series_queries
 from energy_orchestrator.services.advisor import Advisor
 from energy_orchestrator.services.analyzer import Analyzer
-from energy_orchestrator.services.measurements import SeriesMeasurements
+from energy_orchestrator.services.measurements import AT_ONCE, SeriesMeasurements
 from energy_orchestrator.services.past import Past
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, silent
 from energy_orchestrator.store.series.chdb_store import ChdbSeriesStore
@@ -95,13 +95,18 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """J/op of a workload over the span; None where no operation was counted in a window with energy."""
+    """J/op of a workload over the span with its 90 % interval (`analyze/operation_cost.py`); None where no operation
+    was done in a window with energy, for the `reason`. `windows` with energy, counted or not."""
 
     tenant: str
     workload: str
     windows: int
     operations: float
     joules_per_operation: float | None
+    joules_per_operation_lower: float | None = None
+    joules_per_operation_upper: float | None = None
+    reason: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +127,11 @@ def attribute(series: SeriesStore, task: Task, worker: Worker = ALONE, tick: Tic
 def costs(series: SeriesStore, task: Task, worker: Worker = ALONE) -> list[Cost]:
     """J/op of every workload whose operations are counted."""
     measurements = SeriesMeasurements(series, task.window_seconds)
-    found = []
+    found: list[Cost] = []
     for tenant in _tenants(series, task):
-        for workload, windows in measurements.counted(tenant, task.start, task.end, worker):
-            found.append(_cost(tenant, workload, windows))
+        counted = measurements.counted(tenant, task.start, task.end, worker)
+        while some := list(islice(counted, AT_ONCE)):
+            found += _costs_of(series, task, tenant, some)
     return found
 
 
@@ -241,9 +247,40 @@ def _tenants(series: SeriesStore, task: Task) -> list[str]:
     return [row["tenant"] for row in series.query(series_queries.TENANTS, span).to_pylist()]
 
 
-def _cost(tenant: str, workload: str, windows: list[MeasuredWindow]) -> Cost:
-    """Mean of its windows by their operations."""
-    known = [(per, it.operations) for it in windows if (per := it.joules_per_operation) is not None and it.operations]
-    done = math.fsum(operations for _, operations in known)
-    per = math.fsum(per * operations for per, operations in known) / done if done else None
-    return Cost(tenant, workload, len(windows), done, per)
+def _costs_of(
+    series: SeriesStore, task: Task, tenant: str, found: list[tuple[str, list[MeasuredWindow]]]
+) -> Iterator[Cost]:
+    names = [name for name, _ in found]
+    about: Parameters = {"tenant": tenant, "workloads": names, "start": task.start, "end": task.end}
+    rows = series.query(series_queries.WORKLOAD_BOUNDS, about).to_pylist()
+    bounds = {row["workload"]: (row["low"], row["high"]) for row in rows}
+    for workload, windows in found:
+        yield cost_of(tenant, workload, windows, *bounds.get(workload, (1.0, 1.0)))
+
+
+def cost_of(tenant: str, workload: str, windows: Sequence[MeasuredWindow], low: float, high: float) -> Cost:
+    """Energy over operations of the windows in which operations were counted, none done included; `low` and `high` are
+    the meter's bounds as factors."""
+    counted = [CostWindow(e, e * low, e * high, done) for e, done in filter(None, map(_joined, windows))]
+    cost = operation_cost(counted)
+    value = cost.value
+    return Cost(
+        tenant,
+        workload,
+        len(windows),
+        cost.operations,
+        value.value if value else None,
+        value.lower if value else None,
+        value.upper if value else None,
+        NOT_COUNTED if windows and not counted else cost.reason,
+        cost.note,
+    )
+
+
+def _joined(window: MeasuredWindow) -> tuple[float, float] | None:
+    """Energy and operations of a window, over the same seconds; None where operations were not counted in it."""
+    if window.operations is None or window.active_joules is None:
+        return None
+    if window.joules_per_operation is None:
+        return (window.active_joules, 0.0) if window.operations == 0 else None
+    return window.joules_per_operation * window.operations, window.operations

@@ -266,10 +266,15 @@ FROM inventory WHERE tenant = {tenant:String} AND scope = 'process'
 GROUP BY host, workload
 """
 
-VERSIONS = """
-SELECT workload, coalesce(image_digest, image) AS version, min(timestamp) AS first_seen
-FROM inventory WHERE tenant = {tenant:String} AND scope = 'process' AND coalesce(image_digest, image) IS NOT NULL
-GROUP BY workload, version ORDER BY workload, first_seen
+# Processes of workloads that lived after `since` (agents tell of each every five minutes), and what names a version.
+STARTED_PROCESSES = """
+SELECT workload, host, process_started_ms, ifNull(argMax(command_line, timestamp), '') AS command,
+       argMax(inventory.image_digest, timestamp) AS image_digest, argMax(inventory.image, timestamp) AS image,
+       argMax(inventory.checksum, timestamp) AS checksum
+FROM inventory
+WHERE tenant = {tenant:String} AND scope = 'process' AND workload IN {workloads:Array(String)}
+  AND timestamp > {since:DateTime64(3, 'UTC')} AND process_started_ms IS NOT NULL
+GROUP BY workload, host, pid, process_started_ms
 """
 
 HOTSPOTS = f"""
@@ -413,4 +418,64 @@ FROM (
       AND (sm_utilization_ratio IS NULL OR sm_utilization_ratio > 0)
 ) AS busy USING (tenant, host, zone, timestamp)
 GROUP BY tenant, host, zone HAVING count() >= 60
+"""
+
+_OF_WORKLOAD = "tenant = {tenant:String} AND workload = {workload:String}"
+
+COST_ENERGY = f"""
+SELECT host, replica, {_WINDOW} AS window_end, groupUniqArray(toString(tier)) AS tiers,
+       sum(active_joules) AS active_joules, sum(active_joules_lower) AS active_joules_lower,
+       sum(active_joules_upper) AS active_joules_upper, sum(window_seconds) AS covered_seconds
+FROM workload_energy FINAL WHERE {_OF_WORKLOAD} AND {_SPAN} GROUP BY host, replica, window_end
+"""
+
+COST_OPERATIONS = f"""
+SELECT host, replica, {_WINDOW} AS window_end, any(operation) AS operation, sum(operations) AS operations,
+       sum(interval_seconds) AS covered_seconds
+FROM operation_sample FINAL WHERE {_OF_WORKLOAD} AND {_SPAN} GROUP BY host, replica, window_end
+"""
+
+# What used the CPU in each window, with what names its version. Process rows are joined with the inventory by process,
+# so it does not matter when the inventory told of it.
+COST_PROGRAMS = f"""
+SELECT host, replica, window_end, ifNull(program, seen_command) AS command, image_digest, image, checksum,
+       sum(cpu) AS cpu_seconds
+FROM (
+    SELECT host, replica, {_WINDOW} AS window_end, pid, process_started_ms, any(command) AS seen_command,
+           sum(cpu_seconds) AS cpu
+    FROM telemetry_sample FINAL WHERE {_OF_WORKLOAD} AND host IN {{hosts:Array(String)}} AND {_SPAN}
+    GROUP BY host, replica, window_end, pid, process_started_ms
+) AS used LEFT JOIN (
+    SELECT host, assumeNotNull(pid) AS pid, assumeNotNull(process_started_ms) AS process_started_ms,
+           argMax(command_line, timestamp) AS program, argMax(inventory.image_digest, timestamp) AS image_digest,
+           argMax(inventory.image, timestamp) AS image, argMax(inventory.checksum, timestamp) AS checksum
+    FROM inventory WHERE {_OF_WORKLOAD} AND scope = 'process' AND host IN {{hosts:Array(String)}}
+    GROUP BY host, pid, process_started_ms
+) AS known USING (host, pid, process_started_ms)
+GROUP BY host, replica, window_end, command, image_digest, image, checksum
+"""
+
+# When each node was first seen as what it is: the best name that is known of it, and each change of it.
+NODE_TYPES = """
+SELECT host, at, name FROM (
+    SELECT host, timestamp AS at, name,
+           row_number() OVER (PARTITION BY host ORDER BY timestamp) AS place,
+           lagInFrame(name) OVER (PARTITION BY host ORDER BY timestamp) AS before
+    FROM (
+        SELECT host, timestamp, if(sum(instance_type IS NOT NULL) OVER (PARTITION BY host) > 0, instance_type, nullIf(
+                   arrayStringConcat(arrayFilter(part -> part != '', [ifNull(node_type, ''), ifNull(cpu_model, ''),
+                       ifNull(concat(toString(cpu_threads), ' threads'), '')]), ', '), '')) AS name
+        FROM inventory WHERE tenant = {tenant:String} AND scope = 'node' AND host IN {hosts:Array(String)}
+          AND timestamp > {since:DateTime64(3, 'UTC')} AND timestamp <= {end:DateTime64(3, 'UTC')}
+    ) WHERE name IS NOT NULL
+) WHERE place = 1 OR name != before ORDER BY host, at
+"""
+
+# The meter's bounds of each workload's energy, as factors of it.
+WORKLOAD_BOUNDS = f"""
+SELECT workload, sum(active_joules_lower) / sum(active_joules) AS low,
+       sum(active_joules_upper) / sum(active_joules) AS high
+FROM workload_energy FINAL
+WHERE tenant = {{tenant:String}} AND workload IN {{workloads:Array(String)}} AND {_SPAN}
+GROUP BY workload HAVING sum(active_joules) > 0
 """
