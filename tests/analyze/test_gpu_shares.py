@@ -64,7 +64,7 @@ def test_idle_workloads_and_unattributed_are_the_gpu(gpus: list[Gpu]) -> None:
     workloads = np.bincount(rows.gpu, weights=known, minlength=len(gpus))
     assert got.idle + workloads + got.unattributed == pytest.approx(joules, rel=1e-9, abs=1e-9)
     assert workloads == pytest.approx(got.active, rel=1e-9, abs=1e-9)
-    assert got.unattributed.min() >= -1e-9 * (joules.max() + 1)
+    assert got.unattributed.min() >= 0
     assert known.min(initial=0) >= 0
 
 

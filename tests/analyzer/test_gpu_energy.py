@@ -160,6 +160,16 @@ def test_rows_of_workloads_get_their_joules_and_what_has_none_is_handed_back(wor
     assert sums.sum() + 200.0 == pytest.approx(got.of_nodes("active_joules", 1)[0])
 
 
+def test_a_board_without_a_figure_has_no_energy_to_share(world: World) -> None:
+    board(world, 100.0)
+    silent = {"energy_joules": None, "power_watts": None, "reason": "the GPU does not answer"}
+    board(world, 0.0, "gpu-b", **silent)
+    on_gpu(world, "train", 0.5)
+    on_gpu(world, "train", 0.5, zone="gpu-b", gpu="GPU-b")
+    got = asked(world)
+    assert (got.gpus["zone"].to_pylist(), joules(got)) == (["gpu-a"], {"train": 400.0})
+
+
 def test_a_node_without_a_gpu_costs_one_question(world: World) -> None:
     world.steady(WINDOW, {"train": 0.5})
     got = asked(world)

@@ -132,6 +132,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn pids_of_the_first_namespace_are_told_from_others() {
+        let fake = tempfile::tempdir().unwrap();
+        let proc = Proc::new(fake.path());
+        assert_eq!(proc.has_pids_of_the_host(), None);
+        let link = fake.path().join("self/ns/pid");
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        for (namespace, of_the_host) in [(HOST_PID_NAMESPACE, true), ("pid:[4026532201]", false)] {
+            std::os::unix::fs::symlink(namespace, &link).unwrap();
+            assert_eq!(proc.has_pids_of_the_host(), Some(of_the_host));
+            fs::remove_file(&link).unwrap();
+        }
+    }
+
+    #[test]
     fn a_pipe_in_place_of_a_program_is_not_waited_for() {
         let fake = tempfile::tempdir().unwrap();
         let root = fake.path().join("7/root");

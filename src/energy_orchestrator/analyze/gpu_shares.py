@@ -95,8 +95,10 @@ def share(gpu_joules: Floats, rest_joules: Floats, rows: GpuRows) -> GpuShares:
     weight, method, why = _weights(rows, gpu_joules.size)
     row_joules = np.where(rows.named, weight, np.nan) * above[rows.gpu]
     active = _sum(rows.gpu, np.nan_to_num(row_joules), gpu_joules.size)
+    # Parts that make a whole may add up to a last digit more than it.
+    left = np.maximum(above - active, 0.0)
     reason = np.where(above > 0, why, "")
-    return GpuShares(idle, active, gpu_joules - idle - active, reason, row_joules, np.where(rows.named, method, ""))
+    return GpuShares(idle, active, left, reason, row_joules, np.where(rows.named, method, ""))
 
 
 def _weights(rows: GpuRows, gpus: int) -> tuple[Floats, Words, Words]:

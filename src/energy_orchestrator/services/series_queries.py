@@ -368,11 +368,11 @@ FROM workload_energy FINAL WHERE tenant = {tenant:String} GROUP BY host, workloa
 ORDER BY sum(active_joules) DESC LIMIT 1000
 """
 
-# A board, its MIG instances together. Spread over windows as all meters are.
+# A board, its MIG instances together, where it has a figure. Spread over windows as all meters are.
 GPU_WINDOWS = f"""
 SELECT tenant, host, window_end, zone,
        if(covered_seconds > 0, energy_joules / covered_seconds, power_watts) AS watts
-FROM ({METER_WINDOWS}) WHERE meter = 'nvml' AND (energy_joules IS NOT NULL OR power_watts IS NOT NULL)
+FROM ({METER_WINDOWS}) WHERE meter = 'nvml' AND watts IS NOT NULL
 """
 
 # A process may be there for a part of the window, and its use be unknown for a part of that: the known part stands for
