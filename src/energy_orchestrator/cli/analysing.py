@@ -1,5 +1,5 @@
-"""`eo analyze`: the batch over a span of a fleet's telemetry. Needs the series store only; changes nothing but its
-derived tables."""
+"""`eo analyze`: the batch over a span of a fleet's telemetry. Needs the series store only, and the records for
+fingerprints; changes nothing but derived tables."""
 
 from __future__ import annotations
 
@@ -31,11 +31,14 @@ def analyze(
     hours: Annotated[float, typer.Option(min=0.01, max=24, help="Length of the span.")] = 1.0,
     window_seconds: Annotated[float, typer.Option(min=1, max=3600, help="Width of an attribution window.")] = 60.0,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the hosts and workloads.")] = 1,
+    records: Annotated[
+        Path | None, typer.Option(help="File with the address of the records' Postgres: fingerprints are kept there.")
+    ] = None,
     workloads: Annotated[Path | None, typer.Option(help="Declared workloads, of the tenant of the settings.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="Show at most so many recommendations; JSON has all.")] = 20,
     form: Format = Output.TABLE,
 ) -> None:
-    """Energy of every workload, J/op and recommendations of an hour of a fleet, by one worker or by several."""
+    """Energy of every workload, J/op, fingerprints and advice of an hour of a fleet, by one worker or by several."""
     from energy_orchestrator.services.fleet_analysis import Place, Task, analyse
     from energy_orchestrator.services.workload_file import load_workloads
 
@@ -51,7 +54,7 @@ def analyze(
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("opening", total=None)
         found = analyse(
-            Place(series_url, series_folder, credentials),
+            Place(series_url, series_folder, credentials, records),
             Task(last - timedelta(hours=hours), last, window_seconds, declared),
             workers,
             lambda step, done, of: bar.update(task, description=step, completed=done, total=of),
@@ -62,6 +65,8 @@ def analyze(
     known = sum(it.joules_per_operation is not None for it in found.costs)
     advice = len(found.recommendations)
     output.say(f"{found.node_windows:,} node-windows; J/op of {known:,} workloads; {advice:,} recommendations")
+    if found.fingerprints is not None:
+        output.say(f"{found.fingerprints:,} fingerprints; the tenants' workloads form {found.groups:,} groups")
     output.print_table(
         ("Kind", "Tenant", "Workload", "Host", ">Saves J/day", ">Confidence"),
         [

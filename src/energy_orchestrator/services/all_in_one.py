@@ -6,7 +6,8 @@ needed and ended in reverse; what fails while starting ends what was started bef
 
     main thread      uvicorn (API and page), signals
     collector        an event loop: bus -> series, and the scraper of operations
-    analyzer         windows -> energy every second, advice every few seconds, alerts of the last half hour
+    analyzer         windows -> energy every second, advice every few seconds, alerts of the last half hour,
+                     fingerprints of the last hour every few minutes
     orchestrator     policies, rollouts and replicas, twice a second
 """
 
@@ -75,6 +76,7 @@ MINIMUM_FREE_BYTES = 300 * 2**20
 ADVICE_SECONDS = 5.0
 ALERT_SECONDS = 15.0
 HEAD_SECONDS = 10.0
+FINGERPRINT_SECONDS = 180.0
 
 
 def now() -> datetime:
@@ -160,6 +162,9 @@ class _System:
             loops.add(Loop("advisor", ADVICE_SECONDS, lambda: self._advise(advisor, orchestrator)))
             streams = [AlertStream(series, it, settings.window_seconds) for it in sorted(settings.known_tenants)]
             loops.add(Loop("alerts", max(ALERT_SECONDS, settings.window_seconds), lambda: _tell_alerts(streams)))
+            fingerprints = Fingerprints(series, PostgresFingerprints(database), now, FingerprintModel.shipped())
+            tenants = sorted(settings.known_tenants)
+            loops.add(Loop("fingerprints", FINGERPRINT_SECONDS, lambda: fingerprints.run_once(tenants)))
             loops.add(Loop("orchestrator", 0.4, orchestrator.tick))
             loops.add(Loop("supervisor", 1.0, lambda: self._keep(executor)))
             loops.add(Loop("audit head", HEAD_SECONDS, lambda: _keep_head(database, head_file)))
@@ -171,7 +176,7 @@ class _System:
         self.control_plane = EmbeddedControlPlane(
             database,
             SeriesViews(series, self._declaration_of(executor), settings.window_seconds, bus.uncounted),
-            Fingerprints(series, PostgresFingerprints(database), now, FingerprintModel.shipped()),
+            fingerprints,
             orchestrator,
             self._declaration_of(executor),
             lambda: {**loops.states(), **counting.states(), **self._children()},

@@ -1,7 +1,8 @@
 """The batch: a span of telemetry of a whole fleet into energy, J/op and advice, by one worker or by several.
 
-Three steps with the functions of the stream (`analyzer.py`, `measurements.py`, `advisor.py`). A workload may run on
-hosts of several workers, so all of them finish the first step before any begins the next. Workers know nothing of each
+Three steps with the functions of the stream (`analyzer.py`, `measurements.py`, `advisor.py`), and, where the records
+are named, fingerprints and their groups before the advice (`fleet_fingerprints.py`). A workload may run on hosts of
+several workers, so all of them finish a step before any begins the next. Workers know nothing of each
 other (`shards.py`): they share the series store and hand back what they found, and `recommend.ranking.best_of` puts it
 together. The result does not depend on how many they are.
 """
@@ -25,11 +26,14 @@ from energy_orchestrator.model.recommendation import Recommendation
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.recommend.ranking import RankingSettings, best_of
-from energy_orchestrator.services import series_queries
+from energy_orchestrator.services import fleet_fingerprints, series_queries
 from energy_orchestrator.services.advisor import Advisor
 from energy_orchestrator.services.analyzer import Analyzer
+from energy_orchestrator.services.fingerprint_groups import Reduced
 from energy_orchestrator.services.measurements import SeriesMeasurements
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, silent
+from energy_orchestrator.store.records.database import Database
+from energy_orchestrator.store.records.fingerprints import PostgresFingerprints
 from energy_orchestrator.store.series.chdb_store import ChdbSeriesStore
 from energy_orchestrator.store.series.clickhouse_store import ClickHouseSeriesStore
 from energy_orchestrator.store.series.port import SeriesStore
@@ -47,11 +51,13 @@ def _silent(step: str, done: int, of: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the series are: a ClickHouse server, or a chDB folder that nobody else has open."""
+    """Where the series are: a ClickHouse server, or a chDB folder that nobody else has open. `records_url_file` has the
+    address of the Postgres of the records; without it there are no fingerprints."""
 
     url: str | None = None
     folder: Path | None = None
     credentials_file: Path | None = None
+    records_url_file: Path | None = None
 
     @contextmanager
     def open(self) -> Iterator[SeriesStore]:
@@ -66,6 +72,19 @@ class Place:
             yield store
         finally:
             store.close()
+
+    @contextmanager
+    def records(self) -> Iterator[Database | None]:
+        """Closed again at the end; None where they are not named."""
+        if self.records_url_file is None:
+            yield None
+            return
+        database = Database(_address(self.records_url_file), pool_size=2)
+        database.open()
+        try:
+            yield database
+        finally:
+            database.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +123,9 @@ class Found:
     node_windows: int
     costs: list[Cost]
     recommendations: list[Recommendation]
+    fingerprints: int | None = None
+    """Made; None where the records were not named."""
+    groups: int | None = None
 
 
 def attribute(series: SeriesStore, task: Task, worker: Worker = ALONE, tick: Tick = silent) -> int:
@@ -135,31 +157,53 @@ def advise(series: SeriesStore, task: Task, worker: Worker = ALONE, tick: Tick =
     return best_of(advisor.recommend(tenant, task.end, worker, tick) for tenant in _tenants(series, task))
 
 
+def fingerprint(
+    series: SeriesStore, records: Database, task: Task, worker: Worker = ALONE, tick: Tick = silent
+) -> fleet_fingerprints.Made:
+    """Fingerprints of every profiled workload, into the records."""
+    store, tenants = PostgresFingerprints(records), _tenants(series, task)
+    return fleet_fingerprints.make(series, store, tenants, task.end, task.end - task.start, worker, tick)
+
+
 def analyse(place: Place, task: Task, workers: int = 1, progress: Progress = _silent) -> Found:
-    """All three steps. Several workers are processes of their own, and need a server."""
+    """All steps. Several workers are processes of their own, and need a server."""
     if workers == 1:
-        with place.open() as series:
-            windows = attribute(series, task, tick=lambda done, of: progress("energy", done, of))
-            progress("J/op", 0, 1)
-            found = costs(series, task)
-            return Found(windows, found, advise(series, task, tick=lambda done, of: progress("advice", done, of)))
+        with place.records() as records, place.open() as series:
+            return _analysed_alone(series, records, task, progress)
     if place.url is None:
         raise InvalidInputError(
             "a chDB folder belongs to one process", where="workers", next_step="name a server, or take one worker"
         )
     team = [Worker(number, workers) for number in range(workers)]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, place.records() as records:
 
         def each(step: str, work: Callable[[Place, Task, Worker], T]) -> Iterator[T]:
             for done, part in enumerate([pool.submit(work, place, task, worker) for worker in team]):
                 progress(step, done, workers)
                 yield part.result()
 
-        return Found(
-            sum(each("energy", attribute_part)),
-            list(chain.from_iterable(each("J/op", costs_part))),
-            best_of(each("advice", advise_part)),
-        )
+        windows = sum(each("energy", attribute_part))
+        found = list(chain.from_iterable(each("J/op", costs_part)))
+        prints, groups = None, None
+        if records is not None:
+            made = list(each("fingerprints", fingerprint_part))
+            store = PostgresFingerprints(records)
+            prints, groups = fleet_fingerprints.settled(store, made, task.end, each("groups", reduce_part))
+        return Found(windows, found, best_of(each("advice", advise_part)), prints, groups)
+
+
+def _analysed_alone(series: SeriesStore, records: Database | None, task: Task, progress: Progress) -> Found:
+    def ticks(step: str) -> Tick:
+        return lambda done, of: progress(step, done, of)
+
+    windows = attribute(series, task, tick=ticks("energy"))
+    progress("J/op", 0, 1)
+    found = costs(series, task)
+    prints, groups = None, None
+    if records is not None:
+        made = fingerprint(series, records, task, tick=ticks("fingerprints"))
+        prints, groups = fleet_fingerprints.settled(PostgresFingerprints(records), [made], task.end)
+    return Found(windows, found, advise(series, task, tick=ticks("advice")), prints, groups)
 
 
 def attribute_part(place: Place, task: Task, worker: Worker) -> int:
@@ -174,10 +218,33 @@ def costs_part(place: Place, task: Task, worker: Worker) -> list[Cost]:
         return costs(series, task, worker)
 
 
+def fingerprint_part(place: Place, task: Task, worker: Worker) -> fleet_fingerprints.Made:
+    """The third, where the records are named."""
+    with place.open() as series, place.records() as records:
+        return fingerprint(series, records, task, worker) if records is not None else {}
+
+
+def reduce_part(place: Place, task: Task, worker: Worker) -> dict[str, list[Reduced]]:
+    """What several share of grouping large tenants."""
+    with place.open() as series, place.records() as records:
+        if records is None:
+            return {}
+        return fleet_fingerprints.reduced(PostgresFingerprints(records), _tenants(series, task), worker)
+
+
 def advise_part(place: Place, task: Task, worker: Worker) -> list[Recommendation]:
-    """The third."""
+    """The last."""
     with place.open() as series:
         return advise(series, task, worker)
+
+
+def _address(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise InvalidInputError(
+            f"can't be read: {error.strerror}", where=str(file), next_step="name a file with the address of Postgres"
+        ) from error
 
 
 def _tenants(series: SeriesStore, task: Task) -> list[str]:

@@ -235,9 +235,19 @@ WHERE tenant = {{tenant:String}} AND workload = {{workload:String}} AND {_SPAN}
 GROUP BY stack ORDER BY sum(sample_count) DESC LIMIT 20000
 """
 
+# By bucket the rows that the next two give, at most.
+FINGERPRINT_BUCKETS = f"""
+SELECT toInt32(cityHash64(tenant, workload) % {BUCKETS}) AS bucket,
+       toInt64(sum(least(n, 2000) + {{ticks:Float64}})) AS n
+FROM (
+    SELECT tenant, workload, count() AS n FROM profile_sample
+    WHERE tenant = {{tenant:String}} AND {_SPAN} AND {_MY_WORKLOADS} AND length(stack) > 0 GROUP BY tenant, workload
+) GROUP BY bucket ORDER BY bucket
+"""
+
 FINGERPRINT_STACKS = f"""
 SELECT workload, stack, sum(sample_count) AS samples FROM profile_sample FINAL
-WHERE tenant = {{tenant:String}} AND {_SPAN} AND length(stack) > 0
+WHERE tenant = {{tenant:String}} AND {_SPAN} AND {_MY_WORKLOADS} AND length(stack) > 0
 GROUP BY workload, stack ORDER BY workload, samples DESC LIMIT 2000 BY workload
 """
 
@@ -248,7 +258,11 @@ SELECT workload, tick, sum(cpu) AS cpu_seconds, sum(memory) AS resident_bytes, s
 FROM (
     SELECT workload, toStartOfInterval(timestamp, INTERVAL 10 SECOND) AS tick, host, pid, sum(cpu_seconds) AS cpu,
            avg(mem_bytes) AS memory, max(threads) AS tasks, sum(voluntary_switches) AS switches
-    FROM telemetry_sample FINAL WHERE tenant = {{tenant:String}} AND {_SPAN} GROUP BY workload, tick, host, pid
+    FROM telemetry_sample FINAL
+    WHERE tenant = {{tenant:String}} AND {_SPAN} AND {_MY_WORKLOADS} AND workload IN (
+        SELECT workload FROM profile_sample WHERE tenant = {{tenant:String}} AND {_SPAN} AND {_MY_WORKLOADS}
+    )
+    GROUP BY workload, tick, host, pid
 ) GROUP BY workload, tick ORDER BY workload, tick
 """
 
