@@ -42,6 +42,7 @@ from energy_orchestrator.execute.local.processes import ProcessTable
 from energy_orchestrator.execute.local.supervisor import LocalExecutor
 from energy_orchestrator.ingest.operations import Target
 from energy_orchestrator.model.decision import Mode
+from energy_orchestrator.model.recommendation import Tried
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.recommend.ranking import RankingSettings
 from energy_orchestrator.services.advisor import Advisor
@@ -148,6 +149,7 @@ class _System:
             _playbook(database),
             self._ranking(),
             record=_record(database),
+            fingerprints=PostgresFingerprints(database),
         )
         self._registry.register(EnergyMetrics(series, sorted(settings.known_tenants)))
         loops = Loops()
@@ -404,12 +406,12 @@ def _say_ready(console: Console, settings: Settings, declared: DeclaredWorkloads
     console.print("  first watts in about 10 s, recommendations after 30 s of data; Ctrl-C stops everything\n")
 
 
-def _playbook(database: Database) -> Callable[[str, str], list[float | None]]:
-    def measured(tenant: str, suggestion_type: str) -> list[float | None]:
+def _playbook(database: Database) -> Callable[[str, str], list[Tried]]:
+    def tried(tenant: str, suggestion_type: str) -> list[Tried]:
         with database.transaction() as connection:
-            return outcomes.saving_ratios(connection, tenant, suggestion_type)
+            return outcomes.tried(connection, tenant, suggestion_type)
 
-    return measured
+    return tried
 
 
 def _record(database: Database) -> Callable[[str, str], list[tuple[float, bool]]]:

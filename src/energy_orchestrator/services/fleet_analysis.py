@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from energy_orchestrator.analyze.estimator import default_model
 from energy_orchestrator.errors import InvalidInputError, NotFoundError
-from energy_orchestrator.model.recommendation import Recommendation
+from energy_orchestrator.model.recommendation import Recommendation, Tried
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.recommend.ranking import RankingSettings, best_of
@@ -32,6 +32,7 @@ from energy_orchestrator.services.analyzer import Analyzer
 from energy_orchestrator.services.fingerprint_groups import Reduced
 from energy_orchestrator.services.measurements import SeriesMeasurements
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, silent
+from energy_orchestrator.store.records import outcomes
 from energy_orchestrator.store.records.database import Database
 from energy_orchestrator.store.records.fingerprints import PostgresFingerprints
 from energy_orchestrator.store.series.chdb_store import ChdbSeriesStore
@@ -144,17 +145,31 @@ def costs(series: SeriesStore, task: Task, worker: Worker = ALONE) -> list[Cost]
     return found
 
 
-def advise(series: SeriesStore, task: Task, worker: Worker = ALONE, tick: Tick = silent) -> list[Recommendation]:
-    """What is worth doing, of every tenant."""
+def advise(
+    series: SeriesStore, task: Task, worker: Worker = ALONE, tick: Tick = silent, records: Database | None = None
+) -> list[Recommendation]:
+    """What is worth doing, of every tenant; with the records also what they know of past changes and of who is like
+    whom."""
     advisor = Advisor(
         series,
         SeriesMeasurements(series, task.window_seconds),
         task.declaration_of,
-        lambda tenant, kind: [],  # noqa: ARG005 (no record of past changes in a batch)
+        _playbook(records),
         task.ranking,
         span_seconds=(task.end - task.start) / timedelta(seconds=1),
+        fingerprints=PostgresFingerprints(records) if records is not None else None,
     )
     return best_of(advisor.recommend(tenant, task.end, worker, tick) for tenant in _tenants(series, task))
+
+
+def _playbook(records: Database | None) -> Callable[[str, str], list[Tried]]:
+    def tried(tenant: str, suggestion_type: str) -> list[Tried]:
+        if records is None:
+            return []
+        with records.transaction() as connection:
+            return outcomes.tried(connection, tenant, suggestion_type)
+
+    return tried
 
 
 def fingerprint(
@@ -203,7 +218,7 @@ def _analysed_alone(series: SeriesStore, records: Database | None, task: Task, p
     if records is not None:
         made = fingerprint(series, records, task, tick=ticks("fingerprints"))
         prints, groups = fleet_fingerprints.settled(PostgresFingerprints(records), [made], task.end)
-    return Found(windows, found, advise(series, task, tick=ticks("advice")), prints, groups)
+    return Found(windows, found, advise(series, task, tick=ticks("advice"), records=records), prints, groups)
 
 
 def attribute_part(place: Place, task: Task, worker: Worker) -> int:
@@ -234,8 +249,8 @@ def reduce_part(place: Place, task: Task, worker: Worker) -> dict[str, list[Redu
 
 def advise_part(place: Place, task: Task, worker: Worker) -> list[Recommendation]:
     """The last."""
-    with place.open() as series:
-        return advise(series, task, worker)
+    with place.open() as series, place.records() as records:
+        return advise(series, task, worker, records=records)
 
 
 def _address(file: Path) -> str:

@@ -204,6 +204,12 @@ SELECT host, workload, any(operation) AS operation, sum(operations) AS operation
 FROM operation_sample FINAL WHERE tenant = {{tenant:String}} AND {_SPAN} GROUP BY host, workload
 """
 
+OPERATION_NAMES = f"""
+SELECT workload, any(operation) AS operation FROM operation_sample
+WHERE tenant = {{tenant:String}} AND workload IN {{workloads:Array(String)}} AND {_SPAN}
+GROUP BY workload HAVING uniqExact(operation) = 1
+"""
+
 INVENTORY_SPANS = """
 SELECT host, workload, anyLast(language) AS language, anyLast(image) AS image,
        arrayDistinct(arrayFlatten(groupArray(20)(libraries))) AS libraries
@@ -226,7 +232,7 @@ KNOWN_FUNCTIONS = f"""
 SELECT workload, function, sum(sample_count) AS samples FROM (
     SELECT workload, sample_count, arrayJoin(arrayDistinct(stack)) AS function
     FROM profile_sample FINAL WHERE tenant = {{tenant:String}} AND {_SPAN} AND length(stack) > 0
-) WHERE match(function, {{pattern:String}}) GROUP BY workload, function ORDER BY samples DESC LIMIT 20 BY workload
+) WHERE match(function, {{pattern:String}}) GROUP BY workload, function ORDER BY samples DESC LIMIT 40 BY workload
 """
 
 STACKS = f"""

@@ -55,6 +55,10 @@ class FingerprintStore(Protocol):
         """Of one workload; None where it has none."""
         ...
 
+    def some(self, tenant: str, model: str, workloads: Collection[str]) -> list[Fingerprint]:
+        """Of some workloads, by name; those without one are left out."""
+        ...
+
     def count(self, tenant: str, model: str) -> int:
         """How many there are of one version of the model."""
         ...
@@ -117,6 +121,10 @@ class MemoryFingerprints:
         """See the port."""
         found = self._rows.get((tenant, workload))
         return found if found is not None and found.model == model else None
+
+    def some(self, tenant: str, model: str, workloads: Collection[str]) -> list[Fingerprint]:
+        """See the port."""
+        return [row for row in self.listed(tenant, model) if row.workload in workloads]
 
     def count(self, tenant: str, model: str) -> int:
         """See the port."""

@@ -79,12 +79,18 @@ class PostgresFingerprints:
 
     def one(self, tenant: str, model: str, workload: str) -> Fingerprint | None:
         """See the port."""
+        found = self.some(tenant, model, [workload])
+        return found[0] if found else None
+
+    def some(self, tenant: str, model: str, workloads: Collection[str]) -> list[Fingerprint]:
+        """See the port."""
         with self._database.transaction() as connection:
-            row = connection.execute(
-                f"SELECT {_COLUMNS} FROM fingerprint WHERE tenant = %s AND workload = %s AND model = %s",  # noqa: S608
-                (tenant, workload, model),
-            ).fetchone()
-        return _fingerprint(row) if row else None
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM fingerprint WHERE tenant = %s AND model = %s"  # noqa: S608 (a constant)
+                ' AND workload = ANY(%s) ORDER BY workload COLLATE "C"',
+                (tenant, model, sorted(workloads)),
+            ).fetchall()
+        return [_fingerprint(row) for row in rows]
 
     def count(self, tenant: str, model: str) -> int:
         """See the port."""
