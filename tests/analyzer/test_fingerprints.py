@@ -74,6 +74,32 @@ def test_a_workload_of_too_few_samples_and_another_tenants_have_none(fingerprint
     assert fingerprints.listed("other") == []
 
 
+def test_a_stripped_build_finds_its_like_with_names(world: World) -> None:
+    """Among others that came stripped, with which all it shows has more in common."""
+    libc = "[93ac61ec5a8eb139+0x27249] (libc.so.6)"
+    bare = {"0": "[ab12cd34ef560000+0x1040] (pack)", "1": "[ab12cd34ef560000+0x2040] (pack)"}
+    leaf = "crc32_z (libz.so.1)"
+    seen = {
+        "process/pack": [libc, "main (pack)", "squeeze (pack)", "token (pack)", leaf],
+        "process/pack-stripped": [libc, bare["0"], bare["1"], bare["0"], leaf],
+        "process/tool": [libc, *[bare["0"]] * 4, "memmove (libc.so.6)"],
+        "process/other": [libc, "main (other)", "walk (other)", "qsort_r (libc.so.6)"],
+    }
+    for pid, (workload, stack) in enumerate(seen.items(), 100):
+        world.add(
+            Kind.PROFILES, 10, workload=workload, workload_kind="process", pid=pid, process_started_ms=1,
+            stack=stack, sample_count=50, frequency_hz=49.0,
+        )  # fmt: skip
+    world.put()
+    found = Fingerprints(world.store, MemoryFingerprints(), Clock(60), MODEL)
+    near = found.neighbours("local", "process/pack-stripped", 3)
+    assert near[0].workload == "process/pack"
+    assert near[0].likeness == pytest.approx(1.0, abs=1e-3)
+    assert "shows no names of its own" in near[0].reason
+    named = found.neighbours("local", "process/pack", 3)
+    assert "shows no names" not in named[0].reason
+
+
 MODEL = FingerprintModel.shipped()
 NOW = Clock(60)()
 

@@ -47,7 +47,10 @@ def unit(seed: int) -> np.ndarray:
 
 
 def fingerprint(workload: str, seed: int, tenant: str = "local", model: str = "m1") -> Fingerprint:
-    return Fingerprint(tenant, workload, model, unit(seed), 100, NOW, {"sorting": 0.5}, {"zeta": 0.4, "alpha": 0.2})
+    return Fingerprint(
+        tenant, workload, model, unit(seed), 100, NOW, {"sorting": 0.5}, {"zeta": 0.4, "alpha": 0.2},
+        bare=unit(seed + 1000), nameless=seed % 2 == 1,
+    )  # fmt: skip
 
 
 def test_it_comes_back_as_it_went_in(store: FingerprintStore) -> None:
@@ -56,6 +59,9 @@ def test_it_comes_back_as_it_went_in(store: FingerprintStore) -> None:
     [kept] = store.listed("local", "m1")
     assert np.array_equal(kept.vector, one.vector)
     assert kept.vector.dtype == np.float32
+    assert kept.bare is not None
+    assert np.array_equal(kept.bare, unit(1001))
+    assert kept.nameless
     assert (kept.workload, kept.samples, kept.at, kept.cluster) == ("a", 100, NOW, None)
     assert (dict(kept.does), list(kept.functions)) == ({"sorting": 0.5}, ["zeta", "alpha"])
 
@@ -68,6 +74,16 @@ def test_the_nearest_come_first(store: FingerprintStore) -> None:
     assert found[0][0].workload == "w17"
     assert found[0][1] == pytest.approx(float(unit(17) @ query), abs=1e-5)
     assert [likeness for _, likeness in found] == sorted((likeness for _, likeness in found), reverse=True)
+
+
+def test_the_nearest_without_own_names_are_found_by_the_other_vector(store: FingerprintStore) -> None:
+    store.put([fingerprint(f"w{n}", n) for n in range(200)])
+    store.put([replace(fingerprint("made-before", 17), bare=None)])
+    [(found, likeness)] = store.nearest("local", "m1", unit(1017), 1, bare=True)
+    assert (found.workload, likeness) == ("w17", pytest.approx(1.0, abs=1e-5))
+    assert [row.workload for row, _ in store.nearest("local", "m1", unit(17), 2)] in (
+        ["w17", "made-before"], ["made-before", "w17"],
+    )  # fmt: skip
 
 
 def test_nothing_of_another_tenant_or_model_is_seen(store: FingerprintStore) -> None:
@@ -152,14 +168,18 @@ def test_ids_are_given_by_one_at_a_time(store: FingerprintStore) -> None:
     assert sorted(given) == list(range(1, 13))
 
 
-def test_pgvector_is_really_there_and_its_index_is_used(database: Database) -> None:
+@pytest.mark.parametrize(
+    ("column", "index"), [("vector", "fingerprint_by_likeness"), ("bare", "fingerprint_by_bare_likeness")]
+)
+def test_pgvector_is_really_there_and_its_index_is_used(database: Database, column: str, index: str) -> None:
     store = PostgresFingerprints(database)
     store.put([fingerprint(f"w{n}", n) for n in range(50)])
     with database.transaction() as connection:
         connection.execute("SET LOCAL enable_seqscan = off")
         connection.execute("SET LOCAL enable_sort = off")
         plan = connection.execute(
-            "EXPLAIN SELECT workload FROM fingerprint ORDER BY vector::vector(256) <=> %s::real[]::vector(256) LIMIT 3",
+            f"EXPLAIN SELECT workload FROM fingerprint ORDER BY {column}::vector(256)"
+            " <=> %s::real[]::vector(256) LIMIT 3",
             (unit(1).tolist(),),
         ).fetchall()
-    assert "fingerprint_by_likeness" in str(plan)
+    assert index in str(plan)

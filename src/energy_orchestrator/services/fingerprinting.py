@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from energy_orchestrator.analyze.fingerprint import FingerprintModel, Profile
+from energy_orchestrator.analyze.fingerprint.features import shows_no_names
 from energy_orchestrator.analyze.fingerprint.neighbours import traits
 from energy_orchestrator.model.fingerprint import Fingerprint
 from energy_orchestrator.services import series_queries
@@ -70,8 +71,9 @@ class Fingerprinter:
             if vector is not None:
                 seen = traits(profile, self._model)
                 yield Fingerprint(
-                    tenant, workload, self._version, vector, profile.samples, now, seen.does, seen.functions
-                )
+                    tenant, workload, self._version, vector, profile.samples, now, seen.does, seen.functions,
+                    bare=self._model.bare(profile), nameless=shows_no_names(profile),
+                )  # fmt: skip
 
     def _profiles(self, parameters: dict[str, Any]) -> dict[str, Profile]:
         stacks: dict[str, list[tuple[list[str], int]]] = defaultdict(list)

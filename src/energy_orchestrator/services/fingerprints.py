@@ -59,13 +59,15 @@ class Fingerprints:
                 where=workload,
                 next_step="see `eo fingerprints list`; one needs 20 stack samples within an hour",
             )
-        near = self._store.nearest(tenant, self._version, mine.vector, count + 1)
+        # One without names has its like among builds with names only where these are seen without them, too.
+        near = self._store.nearest(tenant, self._version, mine.vector, count + 1, bare=mine.nameless)
+        without = "; it shows no names of its own, so own names of others were left out" if mine.nameless else ""
         return [
             NeighbourView(
                 workload=row.workload,
                 likeness=likeness,
                 cluster=row.cluster,
-                reason=reason(Traits(mine.does, mine.functions), Traits(row.does, row.functions)),
+                reason=reason(Traits(mine.does, mine.functions), Traits(row.does, row.functions)) + without,
             )
             for row, likeness in near
             if row.workload != workload

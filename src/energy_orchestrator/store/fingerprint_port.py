@@ -47,8 +47,10 @@ class FingerprintStore(Protocol):
         """All of one version of the model, by workload."""
         ...
 
-    def nearest(self, tenant: str, model: str, vector: NDArray[np.float32], count: int) -> list[Near]:
-        """The most alike with their cosine, the most alike first."""
+    def nearest(
+        self, tenant: str, model: str, vector: NDArray[np.float32], count: int, bare: bool = False
+    ) -> list[Near]:
+        """The most alike with their cosine, the most alike first; `bare`: by their vectors without own names."""
         ...
 
     def one(self, tenant: str, model: str, workload: str) -> Fingerprint | None:
@@ -92,6 +94,13 @@ class FingerprintStore(Protocol):
         ...
 
 
+def exact(rows: Sequence[Fingerprint], vector: NDArray[np.float32], count: int, bare: bool) -> list[Near]:
+    """The most alike of all rows; those without the vector that is asked for are left out."""
+    seen = [(row, row.bare if bare else row.vector) for row in rows]
+    found = [(row, float(np.dot(its, vector))) for row, its in seen if its is not None]
+    return sorted(found, key=lambda one: -one[1])[:count]
+
+
 class MemoryFingerprints:
     """A store in memory, searched exactly."""
 
@@ -112,10 +121,11 @@ class MemoryFingerprints:
         found = [row for row in self._rows.values() if (row.tenant, row.model) == (tenant, model)]
         return sorted(found, key=lambda row: row.workload)
 
-    def nearest(self, tenant: str, model: str, vector: NDArray[np.float32], count: int) -> list[Near]:
+    def nearest(
+        self, tenant: str, model: str, vector: NDArray[np.float32], count: int, bare: bool = False
+    ) -> list[Near]:
         """See the port."""
-        found = [(row, float(np.dot(row.vector, vector))) for row in self.listed(tenant, model)]
-        return sorted(found, key=lambda one: -one[1])[:count]
+        return exact(self.listed(tenant, model), vector, count, bare)
 
     def one(self, tenant: str, model: str, workload: str) -> Fingerprint | None:
         """See the port."""

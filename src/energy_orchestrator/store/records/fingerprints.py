@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 
 from energy_orchestrator.model.fingerprint import Fingerprint
-from energy_orchestrator.store.fingerprint_port import ALL_SHARDS, DIMENSIONS, Near, Vectors
+from energy_orchestrator.store.fingerprint_port import ALL_SHARDS, DIMENSIONS, Near, Vectors, exact
 from energy_orchestrator.store.records.database import Connection, Database
 
-_COLUMNS = "tenant, workload, model, vector, samples, at, does, functions, cluster_id"
+_COLUMNS = "tenant, workload, model, vector, samples, at, does, functions, cluster_id, bare, nameless"
 EXACT_ROWS = 5_000
 """A tenant with fewer is searched exactly: some milliseconds, and nothing is missed."""
 AT_ONCE = 2_000
@@ -36,15 +36,17 @@ class PostgresFingerprints:
         """See the port."""
         values = [
             (it.tenant, it.workload, it.model, it.vector.tolist(), it.samples, it.at, Jsonb(dict(it.does)),
-             Jsonb(list(it.functions.items())))
+             Jsonb(list(it.functions.items())), it.bare.tolist() if it.bare is not None else None, it.nameless)
             for it in rows
         ]  # fmt: skip
         with self._database.transaction() as connection, connection.cursor() as cursor:
             cursor.executemany(
-                "INSERT INTO fingerprint (tenant, workload, model, vector, samples, at, does, functions)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (tenant, workload) DO UPDATE SET"
+                "INSERT INTO fingerprint"
+                " (tenant, workload, model, vector, samples, at, does, functions, bare, nameless) VALUES"
+                " (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (tenant, workload) DO UPDATE SET"
                 " model = EXCLUDED.model, vector = EXCLUDED.vector, samples = EXCLUDED.samples, at = EXCLUDED.at,"
-                " does = EXCLUDED.does, functions = EXCLUDED.functions WHERE fingerprint.at <= EXCLUDED.at",
+                " does = EXCLUDED.does, functions = EXCLUDED.functions,"
+                " bare = EXCLUDED.bare, nameless = EXCLUDED.nameless WHERE fingerprint.at <= EXCLUDED.at",
                 values,
             )
 
@@ -58,24 +60,23 @@ class PostgresFingerprints:
             ).fetchall()
         return [_fingerprint(row) for row in rows]
 
-    def nearest(self, tenant: str, model: str, vector: NDArray[np.float32], count: int) -> list[Near]:
+    def nearest(
+        self, tenant: str, model: str, vector: NDArray[np.float32], count: int, bare: bool = False
+    ) -> list[Near]:
         """See the port."""
+        which = "bare" if bare else "vector"
         with self._database.transaction() as connection:
             if not _has_pgvector(connection) or _rows_of(connection, tenant) <= EXACT_ROWS:
-                return self._exact(tenant, model, vector, count)
+                return exact(self.listed(tenant, model), vector, count, bare)
             connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
             connection.execute("SET LOCAL hnsw.ef_search = 100")
             rows = connection.execute(
-                f"SELECT {_COLUMNS}, 1 - (vector::vector(256) <=> %s::real[]::vector(256)) AS likeness"  # noqa: S608
-                " FROM fingerprint WHERE tenant = %s AND model = %s"
-                " ORDER BY vector::vector(256) <=> %s::real[]::vector(256) LIMIT %s",
+                f"SELECT {_COLUMNS}, 1 - ({which}::vector(256) <=> %s::real[]::vector(256)) AS likeness"  # noqa: S608
+                f" FROM fingerprint WHERE tenant = %s AND model = %s AND {which} IS NOT NULL"
+                f" ORDER BY {which}::vector(256) <=> %s::real[]::vector(256) LIMIT %s",
                 (vector.tolist(), tenant, model, vector.tolist(), count),
             ).fetchall()
         return [(_fingerprint(row), float(row["likeness"])) for row in rows]
-
-    def _exact(self, tenant: str, model: str, vector: NDArray[np.float32], count: int) -> list[Near]:
-        found = [(row, float(np.dot(row.vector, vector))) for row in self.listed(tenant, model)]
-        return sorted(found, key=lambda one: -one[1])[:count]
 
     def one(self, tenant: str, model: str, workload: str) -> Fingerprint | None:
         """See the port."""
@@ -204,4 +205,6 @@ def _fingerprint(row: Mapping[str, object]) -> Fingerprint:
         does=values["does"],  # type: ignore[arg-type]
         functions=dict(values["functions"]),  # type: ignore[call-overload]
         cluster=values["cluster_id"],  # type: ignore[arg-type]
+        bare=np.asarray(values["bare"], dtype=np.float32) if values["bare"] is not None else None,
+        nameless=bool(values["nameless"]),
     )
