@@ -10,7 +10,7 @@ import pytest
 from benchmarks.simulated_telemetry import Fleet, declarations, last_hour, write
 
 from energy_orchestrator.errors import UnavailableError
-from energy_orchestrator.model.recommendation import Recommendation, SuggestionType
+from energy_orchestrator.model.recommendation import Recommendation, SuggestionType, Tried
 from energy_orchestrator.services.batch import HourlyBatch, keep
 from energy_orchestrator.services.fleet_analysis import (
     Task,
@@ -143,6 +143,7 @@ def test_what_was_refused_is_not_kept_again(database: Database) -> None:
 def test_what_was_tried_before_counts_in_a_batch(fleet: SeriesStore) -> None:
     attribute(fleet, TASK)
     kinds = {(it.target.tenant, it.suggestion_type.value) for it in advise(fleet, TASK)}
-    after = advise(fleet, replace(TASK, past=Past(tries={kind: [0.3, 0.3, None] for kind in kinds})))
+    tries = [Tried("declared/another", None, saved) for saved in (0.3, 0.3, None)]
+    after = advise(fleet, replace(TASK, past=Past(tries=dict.fromkeys(kinds, tries))))
     assert after
     assert all("2 of 3 such changes" in it.confidence_reason for it in after)

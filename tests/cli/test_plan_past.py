@@ -115,7 +115,7 @@ def url_file(tmp_path: Path) -> Path:
         outcomes.add(connection, one, "successful", Bounded(0.4, 0.3, 0.5), NOW)
     past = recorded(database, ["local"], NOW)
     assert past.changed_at == {"inference": NOW}
-    assert past.playbook("local", "batching") == [0.4]
+    assert [it.saved_share for it in past.playbook("local", "batching")] == [0.4]
     assert recorded(database, ["other"], NOW).changed_at == {}
     database.close()
     return file
@@ -153,6 +153,6 @@ def test_a_file_adds_to_what_the_records_know() -> None:
     both = told([more], "local", later, known)
     assert both.changed_at == {"a": later, "b": NOW}
     assert both.moved_today == 5
-    assert both.playbook("local", "image") == [0.2]
+    assert [it.saved_share for it in both.playbook("local", "image")] == [0.2]
     assert both.record("local", "image") == [(0.9, True)]
     assert both.playbook("local", "batching") == both.playbook("other", "image") == ()

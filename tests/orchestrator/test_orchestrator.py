@@ -175,10 +175,10 @@ def test_an_approved_saving_is_tried_measured_and_kept(plant: Plant) -> None:
     assert plant.executor.applied == [("declared/inference", 50), ("declared/inference", 100)]
     with plant.database.transaction() as connection:
         saved = rollouts.savings(connection, "local", plant.rollouts()[0].id)
-        kept = outcomes.saving_ratios(connection, "local", "batching")
+        kept = outcomes.tried(connection, "local", "batching")
     assert saved is not None
     assert saved.lower <= 0.5 <= saved.upper
-    assert kept[0] == pytest.approx(0.5, abs=0.1)
+    assert kept[0].saved_share == pytest.approx(0.5, abs=0.1)
     actions = plant.actions()
     assert actions[:4] == ["recommendation.found", "decision", "recommendation.approved", "rollout.created"]
 
@@ -500,7 +500,7 @@ def test_only_what_does_nothing_is_stopped(plant: Plant, operations: float | Non
     stopped = plant.executor.promoted.get(("local", "declared/cache"), {}) == {"replicas": 0}
     assert stopped == (phase == "Successful")
     with plant.database.transaction() as connection:
-        ratios = outcomes.saving_ratios(connection, "local", "idle_shutdown")
+        ratios = [it.saved_share for it in outcomes.tried(connection, "local", "idle_shutdown")]
     assert ratios == {"Successful": [1.0], "Failed": [None], "Inconclusive": []}[phase]
 
 

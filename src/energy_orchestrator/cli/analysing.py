@@ -1,5 +1,5 @@
 """`eo analyze`: the batch over a span of a fleet's telemetry. Needs the series store only; changes nothing but its
-derived tables, and with `--records` keeps what it advises."""
+derived tables, and with `--records` keeps fingerprints and what it advises."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def analyze(
     limit: Annotated[int, typer.Option(min=0, help="Show at most so many of each; JSON has all.")] = 20,
     form: Format = Output.TABLE,
 ) -> None:
-    """Energy of every workload, J/op and recommendations of an hour of a fleet, by one worker or by several."""
+    """Energy of every workload, J/op, fingerprints and advice of an hour of a fleet, by one worker or by several."""
     from energy_orchestrator.services import past
     from energy_orchestrator.services.fleet_analysis import Place, Task, analyse, analyse_share
     from energy_orchestrator.services.workload_file import load_workloads
@@ -64,7 +64,7 @@ def analyze(
     last = (end or datetime.now(UTC) - SETTLED).replace(tzinfo=UTC)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("opening", total=None)
-        place = Place(series_url, series_folder, credentials)
+        place = Place(series_url, series_folder, credentials, records)
         before = past.past_at(records, sorted(options.settings().known_tenants), last)
         span = Task(last - timedelta(hours=hours), last, window_seconds, declared, past=before)
 
@@ -74,8 +74,8 @@ def analyze(
         if alone is None:
             found = analyse(place, span, workers, progress)
         else:
-            with place.open() as series:
-                found = analyse_share(series, span, alone, patience, progress)
+            with place.records() as database, place.open() as series:
+                found = analyse_share(series, span, alone, patience, progress, database)
         kept = None if records is None else _keep(records, found, span, alone)
     if form is Output.JSON:
         output.print_json(dataclasses.asdict(found) | {"kept": kept})
@@ -83,6 +83,8 @@ def analyze(
     known = sum(it.joules_per_operation is not None for it in found.costs)
     advice = len(found.recommendations)
     output.say(f"{found.node_windows:,} node-windows; J/op of {known:,} workloads; {advice:,} recommendations")
+    if found.fingerprints is not None:
+        output.say(f"{found.fingerprints:,} fingerprints; the tenants' workloads form {found.groups:,} groups")
     if kept is not None:
         output.say(f"{kept:,} kept in the records; the orchestrator decides about them")
     output.print_table(

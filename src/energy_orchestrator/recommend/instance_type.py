@@ -24,7 +24,7 @@ from energy_orchestrator.model.fleet import InstanceUse
 from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.model.units import Bounded, Tier
 from energy_orchestrator.recommend.observation import Finding, Prior
-from energy_orchestrator.recommend.playbook import corrected
+from energy_orchestrator.recommend.playbook import Measured, corrected
 from energy_orchestrator.recommend.subject import Found, Subject, between
 
 CATALOGUE_FILE = Path(__file__).with_name("data") / "instance_types.csv"
@@ -85,7 +85,7 @@ def shipped_catalogue() -> tuple[InstanceType, ...]:
 
 
 def instance_type(
-    use: InstanceUse, catalogue: Sequence[InstanceType], measured: Sequence[float | None], tenant: str, now: datetime
+    use: InstanceUse, catalogue: Sequence[InstanceType], measured: Measured, tenant: str, now: datetime
 ) -> Found | None:
     """See the module.
 

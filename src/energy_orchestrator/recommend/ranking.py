@@ -17,12 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 
-from energy_orchestrator.model.recommendation import Change, Evidence, Recommendation, Target
+from energy_orchestrator.model.recommendation import Change, Evidence, Recommendation, Target, Tried
 from energy_orchestrator.model.units import JOULES_PER_KWH, SECONDS_PER_DAY, Bounded
 from energy_orchestrator.recommend.catalogue import STRATEGIES
 from energy_orchestrator.recommend.confidence import ENOUGH, Record, calibrated, no_record
 from energy_orchestrator.recommend.observation import Finding, Observation
+from energy_orchestrator.recommend.playbook import tries_for
 from energy_orchestrator.recommend.subject import Found, Subject
 
 LIFE = timedelta(minutes=10)
@@ -43,7 +45,7 @@ class RankingSettings:
 def recommend(
     observations: Sequence[Observation],
     node_watts: Mapping[str, float],
-    playbook: Callable[[str, str], Sequence[float | None]],
+    playbook: Callable[[str, str], Sequence[Tried]],
     settings: RankingSettings,
     new_id: Callable[[], str],
     now: datetime,
@@ -53,15 +55,16 @@ def recommend(
 
     Args:
         node_watts: mean power of each host over the span.
-        playbook: tenant and suggestion type -> saved shares of finished tries (None: reverted).
+        playbook: tenant and suggestion type -> finished tries, newest first; asked once for each pair.
         record: tenant and suggestion type -> what was claimed of past changes, and whether it came true.
     """
     best: dict[Key, Recommendation] = {}
+    past = cache(playbook)
     for seen in observations:
         if seen.seconds < settings.minimum_span_seconds:
             continue
         for strategy, kind in STRATEGIES.values():
-            finding = strategy(seen, playbook(seen.tenant, kind.value))
+            finding = strategy(seen, tries_for(past(seen.tenant, kind.value), seen.workload, seen.group))
             if finding is None or finding.saved_watts.upper < settings.minimum_savings_watts:
                 continue
             host = None if seen.declaration else seen.host

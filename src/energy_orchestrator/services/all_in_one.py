@@ -7,7 +7,7 @@ needed and ended in reverse; what fails while starting ends what was started bef
     main thread      uvicorn (API and page), signals
     collector        an event loop: bus -> series, and the scraper of operations
     analyzer         windows -> energy every second, advice every few seconds, alerts of the last half hour,
-                     the last whole hour again once an hour
+                     the last whole hour again once an hour, fingerprints of the last hour every few minutes
     orchestrator     policies, rollouts and replicas, twice a second
 """
 
@@ -80,6 +80,7 @@ ADVICE_SECONDS = 5.0
 ALERT_SECONDS = 15.0
 HEAD_SECONDS = 10.0
 BATCH_LOOK_SECONDS = 30.0
+FINGERPRINT_SECONDS = 180.0
 
 
 def now() -> datetime:
@@ -151,6 +152,7 @@ class _System:
             playbook_of(database),
             self._ranking(),
             record=record_of(database),
+            fingerprints=PostgresFingerprints(database),
         )
         self._registry.register(EnergyMetrics(series, sorted(settings.known_tenants)))
         loops = Loops()
@@ -169,6 +171,9 @@ class _System:
             told = AlertMetrics()
             self._registry.register(told)
             loops.add(Loop("alerts", max(ALERT_SECONDS, settings.window_seconds), lambda: _tell_alerts(streams, told)))
+            fingerprints = Fingerprints(series, PostgresFingerprints(database), now, FingerprintModel.shipped())
+            tenants = sorted(settings.known_tenants)
+            loops.add(Loop("fingerprints", FINGERPRINT_SECONDS, lambda: fingerprints.run_once(tenants)))
             loops.add(Loop("orchestrator", 0.4, orchestrator.tick))
             loops.add(Loop("supervisor", 1.0, lambda: self._keep(executor)))
             loops.add(Loop("audit head", HEAD_SECONDS, lambda: _keep_head(database, head_file)))
@@ -180,7 +185,7 @@ class _System:
         self.control_plane = EmbeddedControlPlane(
             database,
             SeriesViews(series, self._declaration_of(executor), settings.window_seconds, bus.uncounted),
-            Fingerprints(series, PostgresFingerprints(database), now, FingerprintModel.shipped()),
+            fingerprints,
             orchestrator,
             self._declaration_of(executor),
             lambda: {**loops.states(), **counting.states(), **self._children()},

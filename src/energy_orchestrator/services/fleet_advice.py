@@ -28,6 +28,7 @@ from energy_orchestrator.recommend.image import image
 from energy_orchestrator.recommend.instance_type import instance_type, shipped_catalogue
 from energy_orchestrator.recommend.placement.advice import fleet_of, placement
 from energy_orchestrator.recommend.placement.plan import Limits, plan_placement
+from energy_orchestrator.recommend.playbook import Measured
 from energy_orchestrator.recommend.power_cap import power_cap
 from energy_orchestrator.recommend.ranking import RankingSettings, recommendation
 from energy_orchestrator.recommend.schedule_shift import schedule_shift, shift_jobs
@@ -92,7 +93,7 @@ def advise(
     """
     numbers, past = count(1), told(file.changes, file.tenant, now, before)
     settings = RankingSettings(price_per_kwh=file.price_per_kwh, gco2e_per_kwh=file.gco2e_per_kwh)
-    playbook = partial(past.playbook, file.tenant)
+    playbook = partial(_tries, past, file.tenant)
     found, notes = _placements(file, now, seconds, progress, playbook(SuggestionType.PLACEMENT))
     found += _from_points(file, now, playbook)
     fleet_watts = _fleet_watts(file, found)
@@ -107,8 +108,13 @@ def advise(
     return Advice(select(candidates, churn, past.changed_at, past.moved_today, now), tuple(notes))
 
 
+def _tries(past: Past, tenant: str, kind: SuggestionType) -> Measured:
+    """All count alike: a file does not tell who is like whom."""
+    return [it.saved_share for it in past.playbook(tenant, kind)]
+
+
 def _placements(
-    file: FleetFile, now: datetime, seconds: float, progress: Progress, measured: Sequence[float | None]
+    file: FleetFile, now: datetime, seconds: float, progress: Progress, measured: Measured
 ) -> tuple[list[Found], list[str]]:
     found: list[Found] = []
     notes: list[str] = []
@@ -148,9 +154,7 @@ def _parts(file: FleetFile) -> Iterable[list[NodeSpec]]:
     return (order[start::number] for start in range(number))
 
 
-def _from_points(
-    file: FleetFile, now: datetime, playbook: Callable[[SuggestionType], Sequence[float | None]]
-) -> list[Found]:
+def _from_points(file: FleetFile, now: datetime, playbook: Callable[[SuggestionType], Measured]) -> list[Found]:
     images: dict[str, list[ImageRuns]] = defaultdict(list)
     for it in file.images:
         images[it.workload].append(it)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from energy_orchestrator.errors import InvalidInputError
 from energy_orchestrator.model.fleet import PastChange
-from energy_orchestrator.model.recommendation import SuggestionType
+from energy_orchestrator.model.recommendation import SuggestionType, Tried
 from energy_orchestrator.recommend.confidence import Record
 from energy_orchestrator.store.records import outcomes, rollouts
 from energy_orchestrator.store.records.database import Database
@@ -40,11 +40,11 @@ class Past:
 
     changed_at: Mapping[str, datetime] = field(default_factory=dict)
     moved_today: int = 0
-    tries: Mapping[Kind, Sequence[float | None]] = field(default_factory=dict)
+    tries: Mapping[Kind, Sequence[Tried]] = field(default_factory=dict)
     claims: Mapping[Kind, Record] = field(default_factory=dict)
 
-    def playbook(self, tenant: str, suggestion_type: str) -> Sequence[float | None]:
-        """Saved shares of finished changes; None for one that was reverted."""
+    def playbook(self, tenant: str, suggestion_type: str) -> Sequence[Tried]:
+        """Finished changes and what they saved."""
         return self.tries.get((tenant, suggestion_type), ())
 
     def record(self, tenant: str, suggestion_type: str) -> Record:
@@ -55,7 +55,7 @@ class Past:
 def told(changes: Sequence[PastChange], tenant: str, now: datetime, known: Past) -> Past:
     """What a file tells, added to what is known already."""
     changed_at = dict(known.changed_at)
-    tries: dict[Kind, list[float | None]] = defaultdict(list)
+    tries: dict[Kind, list[Tried]] = defaultdict(list)
     claims: dict[Kind, list[tuple[float, bool]]] = defaultdict(list)
     for it in sorted(changes, key=lambda it: it.at, reverse=True):
         for name in it.what:
@@ -63,7 +63,7 @@ def told(changes: Sequence[PastChange], tenant: str, now: datetime, known: Past)
         if it.suggestion_type is None or not it.judged:
             continue
         kind = (tenant, it.suggestion_type.value)
-        tries[kind].append(None if it.reverted else it.saved_share)
+        tries[kind].append(Tried(it.what[0], None, None if it.reverted else it.saved_share))
         if it.claimed_confidence is not None:
             claims[kind].append((it.claimed_confidence, (it.saved_share or 0.0) > 0))
     moved = sum(it.moves for it in changes if timedelta() <= now - it.at < DAY)
@@ -85,19 +85,19 @@ def recorded(database: Database, tenants: Sequence[str], now: datetime) -> Past:
         return Past(
             changed_at,
             0,
-            {kind: outcomes.saving_ratios(connection, *kind) for kind in kinds},
+            {kind: outcomes.tried(connection, *kind) for kind in kinds},
             {kind: outcomes.claims(connection, *kind) for kind in kinds},
         )
 
 
-def playbook_of(database: Database) -> Callable[[str, str], list[float | None]]:
-    """Saved shares of finished changes, by tenant and suggestion type."""
+def playbook_of(database: Database) -> Callable[[str, str], list[Tried]]:
+    """Finished changes, by tenant and suggestion type."""
 
-    def measured(tenant: str, suggestion_type: str) -> list[float | None]:
+    def tried(tenant: str, suggestion_type: str) -> list[Tried]:
         with database.transaction() as connection:
-            return outcomes.saving_ratios(connection, tenant, suggestion_type)
+            return outcomes.tried(connection, tenant, suggestion_type)
 
-    return measured
+    return tried
 
 
 def record_of(database: Database) -> Callable[[str, str], list[tuple[float, bool]]]:

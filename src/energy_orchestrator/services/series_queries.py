@@ -259,6 +259,12 @@ SELECT DISTINCT workload FROM operation_sample WHERE tenant = {{tenant:String}} 
 ORDER BY workload
 """
 
+OPERATION_NAMES = f"""
+SELECT workload, any(operation) AS operation FROM operation_sample
+WHERE tenant = {{tenant:String}} AND workload IN {{workloads:Array(String)}} AND {_SPAN}
+GROUP BY workload HAVING uniqExact(operation) = 1
+"""
+
 INVENTORY_SPANS = """
 SELECT host, workload, anyLast(language) AS language, anyLast(image) AS image,
        arrayDistinct(arrayFlatten(groupArray(20)(libraries))) AS libraries
@@ -286,7 +292,7 @@ KNOWN_FUNCTIONS = f"""
 SELECT workload, function, sum(sample_count) AS samples FROM (
     SELECT workload, sample_count, arrayJoin(arrayDistinct(stack)) AS function
     FROM profile_sample FINAL WHERE tenant = {{tenant:String}} AND {_SPAN} AND length(stack) > 0
-) WHERE match(function, {{pattern:String}}) GROUP BY workload, function ORDER BY samples DESC LIMIT 20 BY workload
+) WHERE match(function, {{pattern:String}}) GROUP BY workload, function ORDER BY samples DESC LIMIT 40 BY workload
 """
 
 STACKS = f"""
@@ -295,9 +301,19 @@ WHERE tenant = {{tenant:String}} AND workload = {{workload:String}} AND {_SPAN}
 GROUP BY stack ORDER BY sum(sample_count) DESC LIMIT 20000
 """
 
+# By bucket the rows that the next two give, at most.
+FINGERPRINT_BUCKETS = f"""
+SELECT toInt32(cityHash64(tenant, workload) % {BUCKETS}) AS bucket,
+       toInt64(sum(least(n, 2000) + {{ticks:Float64}})) AS n
+FROM (
+    SELECT tenant, workload, count() AS n FROM profile_sample
+    WHERE tenant = {{tenant:String}} AND {_SPAN} AND {_MY_WORKLOADS} AND length(stack) > 0 GROUP BY tenant, workload
+) GROUP BY bucket ORDER BY bucket
+"""
+
 FINGERPRINT_STACKS = f"""
 SELECT workload, stack, sum(sample_count) AS samples FROM profile_sample FINAL
-WHERE tenant = {{tenant:String}} AND {_SPAN} AND length(stack) > 0
+WHERE tenant = {{tenant:String}} AND {_SPAN} AND {_MY_WORKLOADS} AND length(stack) > 0
 GROUP BY workload, stack ORDER BY workload, samples DESC LIMIT 2000 BY workload
 """
 
@@ -308,7 +324,11 @@ SELECT workload, tick, sum(cpu) AS cpu_seconds, sum(memory) AS resident_bytes, s
 FROM (
     SELECT workload, toStartOfInterval(timestamp, INTERVAL 10 SECOND) AS tick, host, pid, sum(cpu_seconds) AS cpu,
            avg(mem_bytes) AS memory, max(threads) AS tasks, sum(voluntary_switches) AS switches
-    FROM telemetry_sample FINAL WHERE tenant = {{tenant:String}} AND {_SPAN} GROUP BY workload, tick, host, pid
+    FROM telemetry_sample FINAL
+    WHERE tenant = {{tenant:String}} AND {_SPAN} AND {_MY_WORKLOADS} AND workload IN (
+        SELECT workload FROM profile_sample WHERE tenant = {{tenant:String}} AND {_SPAN} AND {_MY_WORKLOADS}
+    )
+    GROUP BY workload, tick, host, pid
 ) GROUP BY workload, tick ORDER BY workload, tick
 """
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections import Counter
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from energy_orchestrator.analyze.fingerprint import FingerprintModel, Profile
-from energy_orchestrator.analyze.fingerprint.clusters import Clustering, group, with_stable_ids
+from energy_orchestrator.analyze.fingerprint.clusters import WHOLE_UP_TO, Clustering, group, matched, with_stable_ids
 from energy_orchestrator.analyze.fingerprint.fleet import group_shards, lead, search
 from energy_orchestrator.analyze.fingerprint.neighbours import Traits, nearest, reason, traits
 
@@ -60,6 +63,45 @@ def test_a_group_that_splits_gives_its_id_to_the_greater_part() -> None:
     first = with_stable_ids("abcdefg", np.zeros(7, int), Clustering())
     second = with_stable_ids("abcdefg", np.array([1, 1, 1, 1, 0, 0, 0]), first)
     assert [second.of[key] for key in "abcdefg"] == [1, 1, 1, 1, 2, 2, 2]
+
+
+@given(labels, labels)
+def test_matching_by_parts_keeps_as_many_members_as_any_matching(one: list[int], two: list[int]) -> None:
+    """Against all matchings of at most six groups with six."""
+    shared = Counter((a, b) for a, b in zip(one, two, strict=False) if a >= 0 and b >= 0)
+    ids, _ = matched(set(one) - {-1}, shared, 100)
+    assert len(set(ids.values())) == len(ids) == len(set(one) - {-1})
+    kept = sum(members for (label, was), members in shared.items() if ids[label] == was)
+    best = max(sum(shared[pair] for pair in enumerate(order)) for order in permutations(range(6)))
+    assert kept == best
+
+
+def mixed(count: int, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Groups of all sizes, each as tight as another program's runs are, and one in twenty in none."""
+    random = np.random.default_rng(seed)
+    sizes = 1 / np.arange(1, 61)
+    truth = random.choice(60, size=count, p=sizes / sizes.sum())
+    middle = random.normal(size=(60, 256))
+    spread = random.uniform(0.25, 0.55, 60)[truth] / 16
+    rows = middle[truth] / np.linalg.norm(middle[truth], axis=1, keepdims=True)
+    rows += spread[:, None] * random.normal(size=rows.shape)
+    alone = random.random(count) < 0.05
+    rows[alone] = random.normal(size=(alone.sum(), 256))
+    truth[alone] = 60 + np.arange(alone.sum())
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), truth
+
+
+def test_the_way_of_a_fleet_gives_the_groups_of_hdbscan_on_a_middle_size() -> None:
+    """Simulated vectors, as many as both ways can take: what changes when a tenant grows beyond `WHOLE_UP_TO`."""
+    vectors, truth = mixed(WHOLE_UP_TO)
+    whole = group(vectors)
+    shards = [lead(vectors[n::16]) for n in range(16)]
+    apart = np.empty(len(vectors), int)
+    for n, (shard, groups) in enumerate(zip(shards, group_shards(shards), strict=True)):
+        apart[n::16] = groups[shard.of]
+    alone = -1 - np.arange(len(vectors))
+    assert adjusted_rand_score(np.where(whole < 0, alone, whole), np.where(apart < 0, alone, apart)) > 0.99
+    assert adjusted_rand_score(truth, np.where(apart < 0, alone, apart)) > 0.99
 
 
 def test_the_reason_names_what_both_do() -> None:
