@@ -188,7 +188,7 @@ def test_fingerprints_are_made_by_workers_as_by_one(fleet: SeriesStore, records:
 
 def test_records_that_cannot_be_read_are_an_error_that_says_so(tmp_path: Path) -> None:
     place = Place(folder=tmp_path / "series", records_url_file=tmp_path / "missing")
-    with pytest.raises(InvalidInputError, match="address of Postgres"):
+    with pytest.raises(InvalidInputError, match="URL of Postgres"):
         analyse(place, TASK)
 
 
