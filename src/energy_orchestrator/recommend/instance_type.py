@@ -149,11 +149,7 @@ def instance_type(
                 f"of {use.mean_cores:g} cores it draws about {best.watts(use.mean_cores):.1f} W "
                 f"instead of {before:.1f} W. "
                 + ("Its watts stand in for an architecture that nobody measured. " if best.basis != "measured" else "")
-                + (
-                    f"Money unknown: no price of {unpriced} was given."
-                    if money is None
-                    else f"It costs {money:.2f} less a day."
-                )
+                + rent
             ),
             restarted_replicas=1,
             executor="none",
