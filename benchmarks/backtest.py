@@ -1,6 +1,6 @@
 """Backtest of placement on simulated fleets: weeks replayed hour by hour, nobody sees the future.
 
-    python -m benchmarks.backtest [--write] [--seeds 2] [--nodes 40] [--shape google alibaba]
+    python -m benchmarks.backtest [--write] [--seeds 3] [--days 7] [--nodes 40] [--shape google alibaba]
 
 Two weeks are history (one for the seasonal forecast, one for its errors), then every hour each rule of
 `backtest_rules` decides from what was known five minutes before the hour. Counted are the energy of nodes that are
@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.progress import Progress
 from scipy.optimize import LinearConstraint, milp
 
+from benchmarks import machine
 from benchmarks.backtest_rules import (
     CPU_LIMIT,
     LEAD,
@@ -224,8 +225,9 @@ def table(rows: list[Row], shape: str) -> str:
 INTRODUCTION = """## Placement, backtest on simulated fleets
 
 A simulation (`benchmarks/simulated_fleet.py` names the papers its shapes come from and what is assumed), made by
-`python -m benchmarks.backtest --write --seeds {fleets}`. Fleets of each shape: {fleets}; {nodes} nodes, {days} days
-replayed hour by hour after two weeks of history; no rule sees later than five minutes before the hour. The bound is the
+`python -m benchmarks.backtest --write --seeds {fleets} --days {days}` on {date}. Fleets of each shape: {fleets} (seeds
+0 to {last}; settings were chosen on others), {nodes} nodes, {days} days replayed hour by hour after two weeks of
+history; no rule sees later than five minutes before the hour. The bound is the
 least energy of each hour with full knowledge of it, replicas divisible at will, moves and wakes free (nodes of pinned
 replicas on, and at least as many as the largest workload whose replicas stand apart): it is proven, and nothing can
 quite reach it. Regret is the energy above it. A violation is a five-minute step in which the replicas of one node need
@@ -237,12 +239,18 @@ def main() -> None:
     """Print the tables; `--write` also puts them into docs/accuracy.md."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_write(options)
-    options.add_argument("--seeds", type=int, default=2)
+    options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--nodes", type=int, default=40)
     options.add_argument("--days", type=int, default=7)
     options.add_argument("--shape", nargs="+", default=list(SHAPES), choices=list(SHAPES))
     chosen = options.parse_args()
-    intro = INTRODUCTION.format(fleets=chosen.seeds, nodes=chosen.nodes, days=chosen.days)
+    intro = INTRODUCTION.format(
+        fleets=chosen.seeds,
+        last=chosen.seeds - 1,
+        nodes=chosen.nodes,
+        days=chosen.days,
+        date=machine.describe()["date"],
+    )
     sections = {"placement-backtest": intro}
     with Progress(console=Console(stderr=True)) as progress:
         for shape in chosen.shape:

@@ -185,14 +185,16 @@ def section(runs: list[dict[str, Any]]) -> str:
         "HTTP interface (`served`), whose CPU and memory are in brackets. CPU seconds say what it costs; the clock",
         f"also says how busy the machine was. Target: {TARGET_SECONDS} s and {TARGET_GB:.0f} GB at 10,000 nodes.",
         "",
-        "| nodes | workers | samples, million | seconds: energy / J/op / advice | CPU s | peak GB | load | found | on |",  # noqa: E501 (a row)
+        "| nodes | workers | samples, million | seconds: energy, J/op, advice | CPU s | peak GB | load | advice | on |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     runs = sorted(runs, key=lambda it: (it["nodes"], it["workers"], "server_gb" in it))
     for it in runs:
         served = "server_gb" in it
         memory = (
-            f"{it['peak_gb_of_a_worker']:.1f} a worker (+ {it['server_gb']:.1f})" if served else f"{it['peak_gb']:.1f}"
+            f"{it['peak_gb_of_a_worker' if it['workers'] > 1 else 'peak_gb']:.1f} a worker (+ {it['server_gb']:.1f})"
+            if served
+            else f"{it['peak_gb']:.1f}"
         )
         cells = [
             f"{it['nodes']:,}",

@@ -63,7 +63,7 @@ def test_two_workers_that_know_nothing_of_each_other_keep_what_they_advise(tmp_p
     end = (start + timedelta(minutes=6)).replace(tzinfo=None).isoformat()
     with serving(tmp_path / "series") as (url, _):
         with Place(url=url).open() as store:
-            write(store, Fleet(nodes=12, start=start, containers=30, minutes=6))
+            write(store, Fleet(nodes=NODES, start=start, containers=30, minutes=6))
         command = [sys.executable, "-m", "energy_orchestrator.cli", "analyze", "--series-url", url, "--end", end]
         command += ["--hours", "0.1", "-o", "json"]
         team = [
@@ -75,7 +75,7 @@ def test_two_workers_that_know_nothing_of_each_other_keep_what_they_advise(tmp_p
         parts = [json.loads(worker.communicate(timeout=300)[0]) for worker in team]
         whole = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert [worker.returncode for worker in team] == [0, 0]
-    assert sum(it["node_windows"] for it in parts) == whole["node_windows"] == 12 * 6
+    assert sum(it["node_windows"] for it in parts) == whole["node_windows"] == NODES * 6
     assert sum(len(it["costs"]) for it in parts) == len(whole["costs"])
     assert sum(it["kept"] for it in parts) >= len(whole["recommendations"]) > 0
     assert whole["kept"] is None

@@ -32,15 +32,20 @@ def plan(
         float, typer.Option("--cool-down-hours", min=0, max=168, help="Leave alone what was changed since.")
     ] = 1.0,
     records: options.Records = None,
+    prices: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="provider,instance_type,price_per_hour of rented machines.")
+    ] = None,
 ) -> None:
     """Advice from a file: placement, instance types, power caps, batches, shifted jobs, images."""
     from energy_orchestrator.recommend.selection import ChurnLimits
     from energy_orchestrator.services.fleet_advice import advise, load_fleet
     from energy_orchestrator.services.past import past_at
+    from energy_orchestrator.services.price_file import load_prices
 
     described = load_fleet(fleet)
     limits = ChurnLimits(minimum_savings_j_per_day=minimum, moves_per_day=moves, cool_down=timedelta(hours=cool_down))
     now = datetime.now(UTC)
+    known_prices = load_prices(prices) if prices is not None else None
     before = past_at(records, [described.tenant], now)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=None)
@@ -51,6 +56,7 @@ def plan(
             limits,
             lambda what, done, of: bar.update(task, description=what, completed=done, total=of),
             before,
+            known_prices,
         )
     kept, withheld = found.selection.kept, found.selection.withheld
     if form is Output.JSON:

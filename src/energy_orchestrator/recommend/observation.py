@@ -131,6 +131,8 @@ class Finding:
     labels: Mapping[str, str] = field(default_factory=dict)
     cost_per_day: Bounded | None = None
     """Where it is not energy times price: other hours, another rent."""
+    rented: bool = False
+    """Its energy is paid with the rent: without a price of that, money is unknown, not energy times price."""
     gco2e_per_day: Bounded | None = None
     ranked_as_watts: Bounded | None = None
     """What a saving counts as among others where it is not joules: the same share of the target's power."""

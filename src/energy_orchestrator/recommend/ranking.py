@@ -9,7 +9,7 @@
   itself claimed stays in the label `claimed_confidence`, so that the record is about claims.
 - A workload that is not declared is a matter of one host; a declared one is changed wherever it runs.
 - One recommendation per target at a time, the best ranked: two changes at once could not be told apart.
-- Money and emissions only where a price and a grid factor are configured.
+- Money and emissions only where a price and a grid factor are configured; of a rented machine only by its rent.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def _score(it: Finding, node_watts: float, risk: float, confidence: float) -> fl
 
 def _priced(made: Recommendation, it: Finding, settings: RankingSettings) -> Recommendation:
     kwh = made.expected_savings_j.scaled(1 / JOULES_PER_KWH)
-    cost = kwh.scaled(settings.price_per_kwh) if settings.price_per_kwh is not None else None
+    cost = kwh.scaled(settings.price_per_kwh) if settings.price_per_kwh is not None and not it.rented else None
     carbon = kwh.scaled(settings.gco2e_per_kwh) if settings.gco2e_per_kwh is not None else None
     return replace(
         made, expected_savings_cost=it.cost_per_day or cost, expected_savings_gco2e=it.gco2e_per_day or carbon

@@ -25,7 +25,7 @@ from energy_orchestrator.model.fleet import FleetFile, ImageRuns, NodeSpec
 from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.recommend.batch_sweep import batch_sweep
 from energy_orchestrator.recommend.image import image
-from energy_orchestrator.recommend.instance_type import instance_type, shipped_catalogue
+from energy_orchestrator.recommend.instance_type import InstanceType, instance_type, shipped_catalogue
 from energy_orchestrator.recommend.placement.advice import fleet_of, placement
 from energy_orchestrator.recommend.placement.plan import Limits, plan_placement
 from energy_orchestrator.recommend.playbook import Measured
@@ -35,6 +35,7 @@ from energy_orchestrator.recommend.schedule_shift import schedule_shift, shift_j
 from energy_orchestrator.recommend.selection import Candidate, ChurnLimits, Selection, select
 from energy_orchestrator.recommend.subject import Found
 from energy_orchestrator.services.past import Past, told
+from energy_orchestrator.services.price_file import Prices, priced
 
 NOTHING = Past()
 MAX_BYTES = 512 * 2**20
@@ -81,12 +82,19 @@ def load_fleet(path: Path) -> FleetFile:
 
 
 def advise(
-    file: FleetFile, now: datetime, seconds: float, churn: ChurnLimits, progress: Progress, before: Past = NOTHING
+    file: FleetFile,
+    now: datetime,
+    seconds: float,
+    churn: ChurnLimits,
+    progress: Progress,
+    before: Past = NOTHING,
+    prices: Prices | None = None,
 ) -> Advice:
     """All strategies on the file, ranked, without conflicts.
 
     Args:
         before: what is known of past changes beside the file's own `changes`.
+        prices: of instance types; without, only those that the file tells.
 
     Raises:
         InvalidInputError: a job or an instance type that can't be handled.
@@ -95,7 +103,9 @@ def advise(
     settings = RankingSettings(price_per_kwh=file.price_per_kwh, gco2e_per_kwh=file.gco2e_per_kwh)
     playbook = partial(_tries, past, file.tenant)
     found, notes = _placements(file, now, seconds, progress, playbook(SuggestionType.PLACEMENT))
-    found += _from_points(file, now, playbook)
+    catalogue, note = priced(shipped_catalogue(), prices or {})
+    notes += [note] if note else []
+    found += _from_points(file, now, playbook, catalogue)
     fleet_watts = _fleet_watts(file, found)
     candidates = [
         Candidate(
@@ -154,7 +164,12 @@ def _parts(file: FleetFile) -> Iterable[list[NodeSpec]]:
     return (order[start::number] for start in range(number))
 
 
-def _from_points(file: FleetFile, now: datetime, playbook: Callable[[SuggestionType], Measured]) -> list[Found]:
+def _from_points(
+    file: FleetFile,
+    now: datetime,
+    playbook: Callable[[SuggestionType], Measured],
+    catalogue: Sequence[InstanceType],
+) -> list[Found]:
     images: dict[str, list[ImageRuns]] = defaultdict(list)
     for it in file.images:
         images[it.workload].append(it)
@@ -171,7 +186,7 @@ def _from_points(file: FleetFile, now: datetime, playbook: Callable[[SuggestionT
     made: list[Found | None] = [power_cap(it, caps, file.tenant, now) for it in file.power_sweeps]
     made += [batch_sweep(it, batches, file.tenant, now) for it in file.batch_sweeps]
     made += [image(runs, kinds, file.tenant, now) for runs in images.values()]
-    made += [instance_type(it, shipped_catalogue(), types, file.tenant, now) for it in file.instances]
+    made += [instance_type(it, catalogue, types, file.tenant, now) for it in file.instances]
     if file.forecast is not None and file.jobs:
         shifts = shift_jobs(file.jobs, file.forecast, file.shift_by, file.job_capacity_watts)
         made += [schedule_shift(it, file.forecast, file.shift_by, shifted, file.tenant, now) for it in shifts]
