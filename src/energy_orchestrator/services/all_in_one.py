@@ -60,6 +60,7 @@ from energy_orchestrator.services.loops import Loop, Loops
 from energy_orchestrator.services.measurements import SeriesMeasurements
 from energy_orchestrator.services.orchestrator import Orchestrator, OrchestratorSettings
 from energy_orchestrator.services.postgres_server import PostgresServer
+from energy_orchestrator.services.sci_views import Carbon
 from energy_orchestrator.services.series_views import SeriesViews
 from energy_orchestrator.services.workload_file import DeclaredWorkloads, load_workloads
 from energy_orchestrator.store.records import outcomes
@@ -173,7 +174,13 @@ class _System:
             self._start_agent()
         self.control_plane = EmbeddedControlPlane(
             database,
-            SeriesViews(series, self._declaration_of(executor), settings.window_seconds, bus.uncounted),
+            SeriesViews(
+                series,
+                self._declaration_of(executor),
+                settings.window_seconds,
+                bus.uncounted,
+                Carbon(settings.grid_gco2e_per_kwh, settings.embodied_kgco2e, settings.node_lifetime_years),
+            ),
             Fingerprints(series, PostgresFingerprints(database), now, FingerprintModel.shipped()),
             orchestrator,
             self._declaration_of(executor),
