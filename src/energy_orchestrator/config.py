@@ -66,6 +66,10 @@ class Settings(BaseSettings):
         None, ge=0, le=65_535, description="Take OTLP metrics (HTTP, protobuf) on this port of loopback; 4318 is usual."
     )
 
+    annotated_operations: bool = Field(
+        False, description="Read metrics that labels of this machine's containers and pods name (docs/operations.md)."
+    )
+
     electricity_price_per_kwh: float | None = Field(None, ge=0, description="Money is shown only when this is set.")
     currency: str = Field("EUR", pattern=r"^[A-Z]{3}$", description="ISO 4217 code of the price.")
     grid_gco2e_per_kwh: float | None = Field(None, ge=0, description="Emissions are shown only when this is set.")

@@ -49,6 +49,7 @@ from energy_orchestrator.services.agent_process import AgentProcess
 from energy_orchestrator.services.alert_metrics import AlertMetrics
 from energy_orchestrator.services.alert_stream import AlertStream
 from energy_orchestrator.services.analyzer import Analyzer
+from energy_orchestrator.services.annotated_targets import LOOK_SECONDS, AnnotatedTargets
 from energy_orchestrator.services.bus_choice import BusChoice, choose
 from energy_orchestrator.services.collector import Collector
 from energy_orchestrator.services.collector_metrics import CollectorMetrics
@@ -154,9 +155,12 @@ class _System:
         stack.callback(loops.stop)
         head_file = settings.data_dir / "audit-head"
         with self._step("collector, analyzer, orchestrator"):
-            counting = Counting(self._targets(executor), lambda: self._declared.by_key)
+            annotated = self._annotated(series)
+            counting = Counting(self._targets(executor, annotated), lambda: self._declared.by_key, annotated)
             bus = _BusLoop(self._bus, series, CollectorMetrics(self._registry), counting, settings)
             loops.add(bus)
+            if annotated is not None:
+                loops.add(Loop("labels", LOOK_SECONDS, annotated.look))
             analyzer = Analyzer(series, default_model(), settings.window_seconds, now)
             loops.add(Loop("analyzer", 1.0, analyzer.run_once))
             loops.add(Loop("advisor", ADVICE_SECONDS, lambda: self._advise(advisor, orchestrator)))
@@ -294,10 +298,16 @@ class _System:
 
         return declaration_of
 
+    def _annotated(self, series: ChdbSeriesStore) -> AnnotatedTargets | None:
+        settings = self._settings
+        if not settings.annotated_operations:
+            return None
+        return AnnotatedTargets(series, settings.tenant, os.uname().nodename)
+
     @staticmethod
-    def _targets(executor: LocalExecutor) -> Callable[[], list[Target]]:
+    def _targets(executor: LocalExecutor, annotated: AnnotatedTargets | None) -> Callable[[], list[Target]]:
         def targets() -> list[Target]:
-            found = []
+            found = list(annotated.targets()) if annotated is not None else []
             for workload in executor.workloads:
                 source = executor.declaration(workload).operations
                 if source is not None and source.otlp is None:

@@ -448,3 +448,13 @@ WHERE tenant = {{tenant:String}} AND {_SPAN}
   AND timestamp <= (SELECT max(timestamp) FROM node_energy WHERE tenant = {{tenant:String}} AND {_SPAN})
 GROUP BY workload
 """
+
+# Processes of containers and pods of a host that were told of lately (agents do every five minutes), with their labels.
+LABELLED_PROCESSES = """
+SELECT workload, any(replica) AS replica, pid, process_started_ms, argMax(inventory.labels, timestamp) AS labels
+FROM inventory
+WHERE tenant = {tenant:String} AND host = {host:String} AND scope = 'process'
+  AND workload_kind IN {kinds:Array(String)} AND timestamp > now64(3) - INTERVAL 11 MINUTE
+  AND arrayExists(label -> startsWith(label, 'prometheus.io/') OR startsWith(label, 'eo.operations.'), inventory.labels)
+GROUP BY workload, pid, process_started_ms ORDER BY workload, pid
+"""
