@@ -16,7 +16,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -66,9 +66,18 @@ class Settings(BaseSettings):
         None, ge=0, le=65_535, description="Take OTLP metrics (HTTP, protobuf) on this port of loopback; 4318 is usual."
     )
 
+    annotated_operations: bool = Field(
+        False, description="Read metrics that labels of this machine's containers and pods name (docs/operations.md)."
+    )
+
     electricity_price_per_kwh: float | None = Field(None, ge=0, description="Money is shown only when this is set.")
     currency: str = Field("EUR", pattern=r"^[A-Z]{3}$", description="ISO 4217 code of the price.")
     grid_gco2e_per_kwh: float | None = Field(None, ge=0, description="Emissions are shown only when this is set.")
+    embodied_kgco2e: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="Embodied emissions of a node in kgCO2e, by host, instance type, product or `*` for all.",
+    )
+    node_lifetime_years: float = Field(4.0, gt=0, le=50, description="Over which embodied emissions are spread.")
 
     analysis_windows: int = Field(12, ge=5, le=10_000, description="Windows a canary is compared over.")
     watch_window_seconds: float = Field(

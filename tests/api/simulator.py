@@ -32,6 +32,9 @@ from energy_orchestrator.api.control_plane import (
     RecommendationView,
     RolloutEventView,
     RolloutView,
+    SciNodeView,
+    SciView,
+    SciWorkloadView,
     WorkloadCostView,
     WorkloadView,
 )
@@ -196,6 +199,50 @@ class Simulator:
                     differs=True,
                     message=message,
                 )
+            ],
+        )
+
+    def sci(self, tenant: str, minutes: float) -> SciView:
+        def row(workload: str, per: BoundedView | None, reason: str | None, basis: str) -> SciWorkloadView:
+            return SciWorkloadView(
+                workload=workload,
+                hosts=["rack1-n07"],
+                active_joules=51_120.0,
+                reserved_idle_joules=25_380.0,
+                energy_joules=bounded(76_500.0, 0.1),
+                reserved_share=0.25,
+                cpu_basis=[basis],
+                memory_basis=["use"],
+                operational_gco2e=8.1,
+                embodied_gco2e=1.2 if per else None,
+                embodied_reason=None if per else reason,
+                operation="request" if per else None,
+                operations=1_483_200.0 if per else None,
+                sci_gco2e_per_operation=per,
+                sci_reason=reason,
+            )
+
+        return SciView(
+            tenant=tenant,
+            start=self.clock - timedelta(minutes=minutes),
+            end=self.clock,
+            grid_gco2e_per_kwh=380.0,
+            grid_reason=None,
+            basis="idle by share of the node",
+            nodes=[
+                SciNodeView(
+                    host="rack1-n07",
+                    idle_joules=101_520.0,
+                    unreserved_idle_joules=50_760.0,
+                    unattributed_joules=14_760.0,
+                    embodied_gco2e=None,
+                    unreserved_embodied_gco2e=None,
+                    reason="embodied emissions of rack1-n07 are not configured",
+                )
+            ],
+            workloads=[
+                row("declared/inference", bounded(6.3e-6, 0.1), None, "declared limit"),
+                row("service/postgresql.service", None, "no source of operations is declared", "use"),
             ],
         )
 

@@ -131,6 +131,55 @@ class WorkloadCostView(BaseModel):
     comparisons: list[CostComparisonView] = Field(description="By how much they differ.")
 
 
+class SciWorkloadView(BaseModel):
+    """A workload in the view by reservation, over all nodes that it ran on. SCI = (energy x I + M) / operations."""
+
+    workload: str
+    hosts: list[str] = Field(description="Where it ran.")
+    active_joules: float = Field(description="Active energy, as everywhere else.")
+    reserved_idle_joules: float | None = Field(
+        description="Idle of the nodes, by what is reserved of them; null where a node's size is unknown."
+    )
+    energy_joules: BoundedView | None = Field(
+        description="SCI's E: active and reserved idle, with the meters' bounds; null where reserved idle is."
+    )
+    reserved_share: float | None = Field(description="Share of the idle of its nodes in its windows.")
+    cpu_basis: list[str] = Field(description="What its CPUs rest on: declared limit, CPUs allowed, use.")
+    memory_basis: list[str] = Field(description="What its memory rests on: declared limit, use.")
+    operational_gco2e: float | None = Field(description="E x I; null without a grid factor.")
+    embodied_gco2e: float | None = Field(description="SCI's M: its share of the nodes, of their lifetime.")
+    embodied_reason: str | None = Field(description="Why M is null.")
+    operation: str | None
+    operations: float | None = Field(description="Counted in the span; null without a source.")
+    sci_gco2e_per_operation: BoundedView | None = Field(description="Null where a part is unknown.")
+    sci_reason: str | None = Field(description="Why it is null.")
+
+
+class SciNodeView(BaseModel):
+    """A node in the view by reservation: what nobody reserved stays with it."""
+
+    host: str
+    idle_joules: float = Field(description="All of its idle.")
+    unreserved_idle_joules: float = Field(description="Idle that nobody reserved; not spread over workloads.")
+    unattributed_joules: float = Field(description="Active energy of no workload; not spread either.")
+    embodied_gco2e: float | None = Field(description="Embodied emissions of the span, of the whole node.")
+    unreserved_embodied_gco2e: float | None = Field(description="The part that nobody reserved.")
+    reason: str | None = Field(description="What is not known of the node.")
+
+
+class SciView(BaseModel):
+    """Energy by reservation, as SCI (ISO/IEC 21031) counts it. A view beside attribution, which shares no idle out."""
+
+    tenant: str
+    start: datetime = Field(description="Begin of the span.")
+    end: datetime = Field(description="End of the span.")
+    grid_gco2e_per_kwh: float | None = Field(description="SCI's I, from the settings.")
+    grid_reason: str | None = Field(description="Why I is null.")
+    basis: str = Field(description="How idle was split, in words.")
+    nodes: list[SciNodeView] = Field(description="With the parts of idle that nobody reserved.")
+    workloads: list[SciWorkloadView] = Field(description="The most energy first.")
+
+
 class FlameNode(BaseModel):
     """Tree of d3-flame-graph. `value` is joules in the span (own and below)."""
 
@@ -333,6 +382,8 @@ class ControlPlane(Protocol):
     def node_power(self, tenant: str, host: str, minutes: float) -> list[PowerPoint]: ...
 
     def workloads(self, tenant: str, minutes: float, limit: int) -> list[WorkloadView]: ...
+
+    def sci(self, tenant: str, minutes: float) -> SciView: ...
 
     def workload_cost(self, tenant: str, workload: str, by: str, minutes: float) -> WorkloadCostView: ...
 

@@ -26,6 +26,7 @@ from energy_orchestrator.api.control_plane import (
     PowerPoint,
     RecommendationView,
     RolloutView,
+    SciView,
     WorkloadCostView,
     WorkloadView,
 )
@@ -73,6 +74,12 @@ def workloads_csv(plane: Plane, tenant: Tenant, minutes: Minutes = 5, limit: Lim
 def flame_graph(plane: Plane, tenant: Tenant, workload: str, minutes: Minutes = 5) -> FlameNode:
     """Joules by stack of one workload, in the tree that d3-flame-graph reads."""
     return plane.flame_graph(tenant, workload, minutes)
+
+
+@router.get("/workloads/sci", tags=["workloads"])
+def sci(plane: Plane, tenant: Tenant, minutes: Minutes = 60) -> SciView:
+    """Energy and emissions by reservation (SCI): idle goes to who reserved it, the rest stays with the node."""
+    return plane.sci(tenant, minutes)
 
 
 @router.get("/workloads/cost", tags=["workloads"])

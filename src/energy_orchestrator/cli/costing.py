@@ -1,4 +1,4 @@
-"""`eo workloads cost`: J/op of one workload by version and node type."""
+"""`eo workloads cost`: J/op of one workload by version and node type; `eo workloads sci`: energy by reservation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from energy_orchestrator.api.control_plane import CostRowView, WorkloadCostView
+from energy_orchestrator.api.control_plane import CostRowView, SciNodeView, SciView, SciWorkloadView, WorkloadCostView
 from energy_orchestrator.cli import output
 from energy_orchestrator.cli.options import Format, Tenant, Url, connect
 from energy_orchestrator.cli.output import Output
@@ -60,3 +60,52 @@ def _cells(row: CostRowView, view: WorkloadCostView) -> tuple[str, ...]:
         row.tier or words.UNKNOWN,
         row.note or "",
     )
+
+
+def sci(
+    url: Url = None,
+    tenant: Tenant = None,
+    form: Format = Output.TABLE,
+    minutes: Annotated[float, typer.Option(help="How far back.")] = 60,
+    limit: Annotated[int, typer.Option(help="At most so many workloads; JSON has all.")] = 20,
+) -> None:
+    """Energy and emissions by reservation (SCI): idle goes to who reserved it, the rest stays with the node."""
+    row = connect(url, tenant).get("/workloads/sci", minutes=minutes)
+    if form is Output.JSON:
+        output.print_json(row)
+        return
+    view = SciView.model_validate(row)
+    output.print_table(
+        ("Workload", ">Energy", ">Active", ">Reserved idle", "CPUs by", "Memory by", ">M", "SCI"),
+        [_sci(it) for it in view.workloads[:limit]],
+        empty="No workload has been seen in this span.",
+    )
+    output.print_table(
+        ("Node", ">Idle", ">Unreserved idle", ">Unattributed", "Not known"),
+        [_sci_node(it) for it in view.nodes],
+        empty="No node has reported in this span.",
+    )
+    known = view.grid_gco2e_per_kwh
+    output.say(f"I: {f'{known:g} g/kWh' if known is not None else f'unknown, {view.grid_reason}'}")
+    output.say(f"Split: {view.basis}")
+
+
+def _sci(row: SciWorkloadView) -> tuple[str, ...]:
+    per = f"unknown: {row.sci_reason}"
+    if row.sci_gco2e_per_operation is not None:
+        per = words.with_bounds(row.sci_gco2e_per_operation, f"gCO2e/{row.operation or 'op'}")
+    return (
+        row.workload,
+        words.with_bounds(row.energy_joules, "J"),
+        words.scaled(row.active_joules, "J"),
+        words.scaled(row.reserved_idle_joules, "J"),
+        ", ".join(row.cpu_basis),
+        ", ".join(row.memory_basis),
+        words.scaled(row.embodied_gco2e, "gCO2e"),
+        per,
+    )
+
+
+def _sci_node(row: SciNodeView) -> tuple[str, ...]:
+    parts = (row.idle_joules, row.unreserved_idle_joules, row.unattributed_joules)
+    return row.host, *(words.scaled(it, "J") for it in parts), row.reason or ""

@@ -29,6 +29,8 @@ class Target:
     replica: str | None
     port: int | None
     source: OperationSource
+    annotated: bool = False
+    """Told by the workload's labels, not by a declaration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def operations_table(tenant: str, host: str, at: datetime, activities: Sequence[
             "replica": target.replica,
             "operations": activity.operations,
             "operation": target.source.operation_name,
-            "source": target.source.kind,
+            "source": "annotation" if target.annotated else target.source.kind,
             "errors": known(activity.errors),
             "latency_p50_seconds": known(activity.latency_p50_seconds),
             "latency_p95_seconds": known(activity.latency_p95_seconds),

@@ -50,6 +50,7 @@ from energy_orchestrator.services.agent_process import AgentProcess
 from energy_orchestrator.services.alert_metrics import AlertMetrics
 from energy_orchestrator.services.alert_stream import AlertStream
 from energy_orchestrator.services.analyzer import Analyzer
+from energy_orchestrator.services.annotated_targets import LOOK_SECONDS, AnnotatedTargets
 from energy_orchestrator.services.batch import HourlyBatch
 from energy_orchestrator.services.bus_choice import BusChoice, choose
 from energy_orchestrator.services.collector import Collector
@@ -64,6 +65,7 @@ from energy_orchestrator.services.measurements import SeriesMeasurements
 from energy_orchestrator.services.orchestrator import Orchestrator, OrchestratorSettings
 from energy_orchestrator.services.past import RECORDS_URL_FILE, playbook_of, record_of, recorded
 from energy_orchestrator.services.postgres_server import PostgresServer
+from energy_orchestrator.services.sci_views import Carbon
 from energy_orchestrator.services.series_views import SeriesViews
 from energy_orchestrator.services.workload_file import DeclaredWorkloads, load_workloads
 from energy_orchestrator.store.records.database import Database
@@ -159,9 +161,12 @@ class _System:
         stack.callback(loops.stop)
         head_file = settings.data_dir / "audit-head"
         with self._step("collector, analyzer, orchestrator"):
-            counting = Counting(self._targets(executor), lambda: self._declared.by_key)
+            annotated = self._annotated(series)
+            counting = Counting(self._targets(executor, annotated), lambda: self._declared.by_key, annotated)
             bus = _BusLoop(self._bus, series, CollectorMetrics(self._registry), counting, settings)
             loops.add(bus)
+            if annotated is not None:
+                loops.add(Loop("labels", LOOK_SECONDS, annotated.look))
             analyzer = Analyzer(series, default_model(), settings.window_seconds, now)
             loops.add(Loop("analyzer", 1.0, analyzer.run_once))
             loops.add(Loop("advisor", ADVICE_SECONDS, lambda: self._advise(advisor, orchestrator)))
@@ -184,7 +189,13 @@ class _System:
             self._start_agent()
         self.control_plane = EmbeddedControlPlane(
             database,
-            SeriesViews(series, self._declaration_of(executor), settings.window_seconds, bus.uncounted),
+            SeriesViews(
+                series,
+                self._declaration_of(executor),
+                settings.window_seconds,
+                bus.uncounted,
+                Carbon(settings.grid_gco2e_per_kwh, settings.embodied_kgco2e, settings.node_lifetime_years),
+            ),
             fingerprints,
             orchestrator,
             self._declaration_of(executor),
@@ -309,10 +320,16 @@ class _System:
 
         return declaration_of
 
+    def _annotated(self, series: ChdbSeriesStore) -> AnnotatedTargets | None:
+        settings = self._settings
+        if not settings.annotated_operations:
+            return None
+        return AnnotatedTargets(series, settings.tenant, os.uname().nodename)
+
     @staticmethod
-    def _targets(executor: LocalExecutor) -> Callable[[], list[Target]]:
+    def _targets(executor: LocalExecutor, annotated: AnnotatedTargets | None) -> Callable[[], list[Target]]:
         def targets() -> list[Target]:
-            found = []
+            found = list(annotated.targets()) if annotated is not None else []
             for workload in executor.workloads:
                 source = executor.declaration(workload).operations
                 if source is not None and source.otlp is None:

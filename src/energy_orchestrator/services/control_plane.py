@@ -26,6 +26,7 @@ from energy_orchestrator.api.control_plane import (
     Readiness,
     RecommendationView,
     RolloutView,
+    SciView,
     WorkloadCostView,
     WorkloadView,
 )
@@ -85,6 +86,10 @@ class EmbeddedControlPlane:
     def workloads(self, tenant: str, minutes: float, limit: int) -> list[WorkloadView]:
         """As the port says."""
         return self._series.workloads(tenant, self._since(minutes), self._clock(), limit)
+
+    def sci(self, tenant: str, minutes: float) -> SciView:
+        """As the port says."""
+        return self._series.sci(tenant, self._since(minutes), self._clock())
 
     def workload_cost(self, tenant: str, workload: str, by: str, minutes: float) -> WorkloadCostView:
         """As the port says."""

@@ -24,6 +24,7 @@ from energy_orchestrator.ingest.operations_scraper import OperationsScraper
 from energy_orchestrator.ingest.otlp_operations import OtlpOperations
 from energy_orchestrator.ingest.otlp_receiver import OtlpReceiver
 from energy_orchestrator.model.workload import Declaration
+from energy_orchestrator.services.annotated_targets import AnnotatedTargets
 
 LOOPBACK = "127.0.0.1"
 MAX_CONNECTIONS = 64
@@ -36,9 +37,13 @@ class Counting:
     """Keeps its state when the bus has to be connected again."""
 
     def __init__(
-        self, targets: Callable[[], list[Target]], declarations: Callable[[], Mapping[str, Declaration]]
+        self,
+        targets: Callable[[], list[Target]],
+        declarations: Callable[[], Mapping[str, Declaration]],
+        annotated: AnnotatedTargets | None = None,
     ) -> None:
         self._targets = targets
+        self._annotated = annotated
         self._received = OtlpOperations(declarations, time.time_ns())
         self._scraper: OperationsScraper | None = None
         self._receiving = ""
@@ -46,7 +51,8 @@ class Counting:
     def problem_of(self, workload: str) -> str | None:
         """What is wrong with the source of a workload's operations; None where nothing is."""
         scraped = self._scraper.problem_of(workload) if self._scraper is not None else None
-        return scraped or self._received.problem_of(workload)
+        labelled = self._annotated.problem_of(workload) if self._annotated is not None else None
+        return scraped or labelled or self._received.problem_of(workload)
 
     async def run(self, bus: Publisher, settings: Settings, host: str, stop: asyncio.Event) -> None:
         """Count until `stop` is set."""

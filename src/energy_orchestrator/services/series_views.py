@@ -15,6 +15,7 @@ from energy_orchestrator.api.control_plane import (
     FlameNode,
     NodeView,
     PowerPoint,
+    SciView,
     WorkloadCostView,
     WorkloadView,
 )
@@ -26,6 +27,8 @@ from energy_orchestrator.services.alerts import Alerts
 from energy_orchestrator.services.cost_views import cost_view
 from energy_orchestrator.services.measurements import Series
 from energy_orchestrator.services.operation_costs import By, OperationCosts
+from energy_orchestrator.services.sci import Sci
+from energy_orchestrator.services.sci_views import Carbon
 from energy_orchestrator.services.views import bounded, flame_view
 
 NOW_SPAN = timedelta(seconds=60)
@@ -39,7 +42,7 @@ Row = dict[str, Any]
 
 class SeriesViews:
     """Reads only. `declaration_of` adds labels and replicas of declared workloads; `uncounted` says what is wrong
-    with the source of a workload's operations, where anything is."""
+    with the source of a workload's operations, where anything is; `carbon` is what the settings know of emissions."""
 
     def __init__(
         self,
@@ -47,11 +50,13 @@ class SeriesViews:
         declaration_of: Callable[[str, str], Declaration],
         window_seconds: float,
         uncounted: Callable[[str, str], str | None] = lambda _tenant, _workload: None,
+        carbon: Carbon | None = None,
     ) -> None:
         self._series = series
         self._uncounted = uncounted
         self._alerts = Alerts(series, window_seconds)
         self._costs = OperationCosts(series, window_seconds)
+        self._sci = Sci(series, declaration_of, window_seconds, carbon or Carbon())
         self._declaration_of = declaration_of
 
     def nodes(self, tenant: str, now: datetime) -> list[NodeView]:
@@ -86,6 +91,10 @@ class SeriesViews:
             parts = {name: rows.get((row["host"], row["workload"]), {}) for name, rows in joined.items()}
             found.append(self._workload(tenant, row, parts, covered.get(row["host"]) or 0.0, hot))
         return found
+
+    def sci(self, tenant: str, start: datetime, end: datetime) -> SciView:
+        """Energy by reservation."""
+        return self._sci.of(tenant, start, end)
 
     def workload_cost(self, tenant: str, workload: str, by: By, start: datetime, end: datetime) -> WorkloadCostView:
         """J/op by version, node type or both; NotFoundError where nothing is known of the workload."""
