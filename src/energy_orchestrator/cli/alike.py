@@ -113,6 +113,4 @@ def neighbours(
         empty="No other workload has a fingerprint yet.",
     )
     if views and views[0].likeness < VERY_LIKE:
-        output.say(
-            f"None is very like it: most pairs of different programs are below {VERY_LIKE}, runs of one above 0.75."
-        )
+        output.say(f"None is very like it: nearly all runs of one program have {VERY_LIKE} and more.")
