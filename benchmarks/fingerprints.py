@@ -298,8 +298,8 @@ as a group of its own). Target: 0.9. Baseline: leaf functions, HDBSCAN alone.
 {chr(10).join(groups)}
 
 {lonely}
-With 0.7, which the half for choices would prefer (0 instead of 4 of its 27 programs grouped, the same index), they are 3
-of the tested half, and the index is 0.896; 0.6 stays, which was there before, and this decision has seen both halves.
+With 0.7, which the half for choices would prefer (0 instead of 4 of its 27 programs grouped, the same index), they
+are 3 of the tested half, and the index is 0.896; 0.6 stays, which was there before, and this decision has seen both.
 The way in shards is for tenants beyond {WHOLE_UP_TO:,} workloads; it keeps together what is near enough to one leader,
 which costs some of what HDBSCAN tells apart.
 
