@@ -10,6 +10,7 @@ from energy_orchestrator.analyze.fingerprint import FingerprintModel
 from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.model.wire import Kind
 from energy_orchestrator.services import fingerprint_groups, fingerprinting
+from energy_orchestrator.services import fingerprints as fingerprints_module
 from energy_orchestrator.services.fingerprint_groups import regroup
 from energy_orchestrator.services.fingerprinting import KEPT, Fingerprinter, packed
 from energy_orchestrator.services.fingerprints import Fingerprints
@@ -164,7 +165,7 @@ def test_the_loop_makes_them_and_looking_at_a_large_tenant_does_not(
     kept = Fingerprints(profiled.store, store, Clock(60), MODEL)
     kept.run_once(["local", "other"])
     assert store.count("local", MODEL.version) == 8
-    monkeypatch.setattr(fingerprint_groups, "WHOLE_UP_TO", 3)
+    monkeypatch.setattr(fingerprints_module, "MADE_AT_SIGHT", 3)
     later = Fingerprints(profiled.store, store, Clock(600), MODEL)
     assert {row.made_at for row in later.listed("local")} == {NOW}
     later.run_once(["local"])

@@ -1,6 +1,6 @@
 """Groups of a tenant's fingerprints, with ids that stay: from the store, through HDBSCAN, and back.
 
-Up to `WHOLE_UP_TO` vectors go to HDBSCAN as they are. More are reduced shard by shard to leaders
+Up to `WHOLE_UP_TO` vectors are grouped as they are. More are reduced shard by shard to leaders
 (`analyze/fingerprint/fleet.py`), which is the work that several workers share; one of them then groups the leaders.
 Only names and leaders travel. Ids are given under a lock, from the groups that are in the store by then; only what
 changed is written.
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from energy_orchestrator.analyze.fingerprint.clusters import WHOLE_UP_TO, group, matched, overlap
-from energy_orchestrator.analyze.fingerprint.fleet import Leaders, group_shards, lead
+from energy_orchestrator.analyze.fingerprint.clusters import matched, overlap
+from energy_orchestrator.analyze.fingerprint.fleet import WHOLE_UP_TO, Leaders, group_shards, group_whole, lead
 from energy_orchestrator.services.shards import ALONE, Worker, owner
 from energy_orchestrator.store.fingerprint_port import ALL_SHARDS, FingerprintStore
 
@@ -51,7 +51,7 @@ def regroup(store: FingerprintStore, tenant: str, model: str) -> int:
     if is_large(store, tenant, model):
         return settle(store, tenant, reduce(store, tenant, model))
     all_of_it = store.vectors(tenant, model)
-    return _settled(store, tenant, [_Labelled(ALL_SHARDS, all_of_it.workloads, group(all_of_it.rows))])
+    return _settled(store, tenant, [_Labelled(ALL_SHARDS, all_of_it.workloads, group_whole(all_of_it.rows))])
 
 
 def reduce(store: FingerprintStore, tenant: str, model: str, worker: Worker = ALONE) -> list[Reduced]:

@@ -1,7 +1,7 @@
 """Fingerprints of what runs, as they are looked at, and the loop that keeps them fresh.
 
 A loop of `eo up` renews those of all tenants every few minutes (`run_once`). Who looks sees what is in the store; in a
-tenant of moderate size they are first made again where they are older than a minute, so that a person who has just
+small tenant they are first made again where they are older than a minute, so that a person who has just
 started something sees it. Making them: `fingerprinting.py`.
 """
 
@@ -12,16 +12,17 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
 from energy_orchestrator.analyze.fingerprint import FingerprintModel
-from energy_orchestrator.analyze.fingerprint.neighbours import Traits, reason
+from energy_orchestrator.analyze.fingerprint.neighbours import Traits, reason, told
 from energy_orchestrator.api.control_plane import FingerprintView, NeighbourView
 from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.model.fingerprint import Fingerprint
-from energy_orchestrator.services.fingerprint_groups import is_large
 from energy_orchestrator.services.fingerprinting import Fingerprinter
 from energy_orchestrator.services.measurements import Series
 from energy_orchestrator.store.fingerprint_port import FingerprintStore
 
 FRESH_FOR = timedelta(minutes=1)
+MADE_AT_SIGHT = 500
+"""Workloads of a tenant; with more nobody waits for new ones."""
 
 
 class Fingerprints:
@@ -77,7 +78,7 @@ class Fingerprints:
         with self._lock:
             made = self._made_at.get(tenant)
             stale = made is None or self._clock() - made >= FRESH_FOR
-            if stale and not is_large(self._store, tenant, self._version):
+            if stale and self._store.count(tenant, self._version) <= MADE_AT_SIGHT:
                 self._renew(tenant)
 
     def _renew(self, tenant: str) -> None:
@@ -87,8 +88,7 @@ class Fingerprints:
 
 
 def _view(row: Fingerprint) -> FingerprintView:
-    does = sorted(row.does, key=lambda name: -row.does[name])
     return FingerprintView(
-        workload=row.workload, cluster=row.cluster, samples=row.samples, made_at=row.at, does=does[:3],
+        workload=row.workload, cluster=row.cluster, samples=row.samples, made_at=row.at, does=told(row.does)[:3],
         functions=list(row.functions)[:3],
     )  # fmt: skip

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
-from energy_orchestrator.analyze.fingerprint import FingerprintModel, Profile
-from energy_orchestrator.analyze.fingerprint.clusters import WHOLE_UP_TO, Clustering, group, matched, with_stable_ids
-from energy_orchestrator.analyze.fingerprint.fleet import group_shards, lead, search
-from energy_orchestrator.analyze.fingerprint.neighbours import Traits, nearest, reason, traits
+from energy_orchestrator.analyze.fingerprint import FingerprintModel, Profile, fleet
+from energy_orchestrator.analyze.fingerprint.clusters import Clustering, group, matched, with_stable_ids
+from energy_orchestrator.analyze.fingerprint.fleet import group_shards, group_whole, lead, search
+from energy_orchestrator.analyze.fingerprint.neighbours import Traits, nearest, reason, told, traits
 
 
 def around(centres: int, each: int, spread: float = 0.3, seed: int = 7) -> tuple[np.ndarray, np.ndarray]:
@@ -28,6 +28,31 @@ def around(centres: int, each: int, spread: float = 0.3, seed: int = 7) -> tuple
 def test_known_groups_are_found() -> None:
     vectors, truth = around(12, 8)
     assert adjusted_rand_score(truth, group(vectors)) == pytest.approx(1.0)
+
+
+def test_workloads_that_all_do_something_else_are_no_group() -> None:
+    """HDBSCAN alone finds some: it knows nearer and farther, not near."""
+    random = np.random.default_rng(2)
+    rows = np.concatenate([random.normal(size=(30, 256)) + bias for bias in (0.0, 0.35)])
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    assert (group(rows) >= 0).sum() > 10
+    assert group_whole(rows).tolist() == [-1] * 60
+    assert group_whole(rows[:0]).tolist() == []
+
+
+def test_one_group_and_nothing_else_is_found() -> None:
+    assert group_whole(around(1, 8)[0]).tolist() == [0] * 8
+    vectors, truth = around(12, 8)
+    assert adjusted_rand_score(truth, group_whole(vectors)) == pytest.approx(1.0)
+
+
+def test_blocks_and_leaders_of_a_great_part_give_the_same_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, truth = around(6, 40)
+    whole = group_whole(vectors)
+    monkeypatch.setattr(fleet, "ROWS", 7)
+    assert group_whole(vectors).tolist() == whole.tolist()
+    monkeypatch.setattr(fleet, "MOST_POINTS", 20)
+    assert adjusted_rand_score(truth, group_whole(vectors)) == pytest.approx(1.0)
 
 
 def test_two_vectors_are_no_group() -> None:
@@ -91,10 +116,10 @@ def mixed(count: int, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), truth
 
 
-def test_the_way_of_a_fleet_gives_the_groups_of_hdbscan_on_a_middle_size() -> None:
-    """Simulated vectors, as many as both ways can take: what changes when a tenant grows beyond `WHOLE_UP_TO`."""
-    vectors, truth = mixed(WHOLE_UP_TO)
-    whole = group(vectors)
+def test_the_way_of_a_fleet_gives_the_groups_of_the_whole_on_a_middle_size() -> None:
+    """Simulated vectors: what changes when a tenant grows beyond `WHOLE_UP_TO`."""
+    vectors, truth = mixed(3_000)
+    whole = group_whole(vectors)
     shards = [lead(vectors[n::16]) for n in range(16)]
     apart = np.empty(len(vectors), int)
     for n, (shard, groups) in enumerate(zip(shards, group_shards(shards), strict=True)):
@@ -110,6 +135,23 @@ def test_the_reason_names_what_both_do() -> None:
     assert reason(one, other) == "same hot path: json decoding (60 % and 30 % of the samples)"
     assert reason(Traits({}, {"attract": 0.9}), Traits({}, {"attract": 0.8})) == "same hot functions: attract"
     assert "no hot path in common" in reason(Traits({"sorting": 1.0}, {}), Traits({"regex": 1.0}, {}))
+
+
+def test_what_every_program_of_a_language_does_is_no_reason() -> None:
+    python = Traits({"interpreter": 0.9}, {"PyEval_EvalCode": 0.9, "cfunction_vectorcall_FASTCALL": 0.5, "main": 1.0})
+    assert reason(python, python) == "much interpreter (90 % and 90 % of the samples); no more telling path in common"
+    numpy = Traits({"interpreter": 0.9}, {"PyUFunc_GeneralizedFunctionInternal": 0.4, "PyEval_EvalCode": 0.9})
+    assert reason(numpy, numpy) == "same hot functions: PyUFunc_GeneralizedFunctionInternal"
+    both = Traits({"interpreter": 0.9, "regex": 0.2}, {"PyEval_EvalCode": 0.9})
+    assert reason(both, both) == "same hot path: regex (20 % and 20 % of the samples)"
+    assert told({"interpreter": 0.9, "sorting": 0.2, "regex": 0.3}) == ["regex", "sorting", "interpreter"]
+
+
+def test_the_most_telling_functions_are_kept() -> None:
+    stack = ["_start (x)", "main (x)", *[f"PyObject_Call{n} (x)" for n in range(20)], "tokenize (x)", "scan (x)"]
+    kept = list(traits(Profile([(stack, 30)]), FingerprintModel()).functions)
+    assert kept[:2] == ["scan", "tokenize"]
+    assert len(kept) == 8
 
 
 def test_traits_are_read_from_the_stacks() -> None:

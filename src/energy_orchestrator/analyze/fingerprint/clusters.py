@@ -27,8 +27,6 @@ MIN_MEMBERS = 3
 """Two alike are neighbours, three are a group."""
 MOST_AT_ONCE = 10_000
 """Of which all distances are held: 1.6 GB."""
-WHOLE_UP_TO = 3_000
-"""Vectors of one tenant that go to HDBSCAN as they are, in some 0.2 GB; more are grouped in shards, see `fleet`."""
 
 
 @dataclass(frozen=True)
