@@ -16,6 +16,7 @@ mod cloud;
 mod config;
 mod containers;
 mod counters;
+mod dotnet_bundle;
 mod elf_headers;
 mod export;
 #[cfg(feature = "fuzzing")]
