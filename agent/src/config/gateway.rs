@@ -103,7 +103,11 @@ pub enum PrivProtocol {
     Des,
     #[default]
     Aes128,
+    /// With MD5 and SHA-1 by Reeder's key extension, as Cisco, APC and most others.
     Aes256,
+    /// With MD5 and SHA-1 by Blumenthal's.
+    #[serde(rename = "aes256-blumenthal")]
+    Aes256Blumenthal,
 }
 
 /// One BMC that speaks IPMI; without an address the one of this machine.
