@@ -1,12 +1,13 @@
 //! What this machine is: the node row of the inventory.
 //!
 //! Everything comes from files; a file that is not there leaves a NULL, never
-//! a guess. `capabilities` and `missing` say what the rest of the agent found.
+//! a guess. `capabilities` and `missing` come from `abilities`.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::abilities::{self, Ability};
 use crate::cloud::Cloud;
 use crate::hardware::{self, Frequencies};
 use crate::procfs::node::{cpu_info, memory_bytes};
@@ -30,14 +31,6 @@ pub struct Node {
     /// Of a virtual machine, as its hypervisor names it.
     pub vm_uuid: Option<String>,
     pub cloud: Option<Cloud>,
-}
-
-/// What the agent can do here, and what it can't and why.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Abilities {
-    pub capabilities: Vec<String>,
-    /// `name: reason`
-    pub missing: Vec<String>,
 }
 
 /// DMI product names of hypervisors.
@@ -109,7 +102,7 @@ fn read(path: &Path) -> Option<String> {
 }
 
 impl Node {
-    pub fn row(&self, abilities: &Abilities) -> InventoryRow {
+    pub fn row(&self, abilities: &[Ability]) -> InventoryRow {
         let text = |value: &Option<String>| value.as_deref().map(Arc::from);
         let list = |values: &[String]| Some(values.iter().map(|v| Arc::from(v.as_str())).collect());
         InventoryRow {
@@ -122,8 +115,8 @@ impl Node {
             cpu_mhz: self.cpu_mhz,
             memory_bytes: self.memory_bytes,
             is_virtual: self.is_virtual,
-            capabilities: list(&abilities.capabilities),
-            missing: list(&abilities.missing),
+            capabilities: list(&abilities::names(abilities)),
+            missing: list(&abilities::missing(abilities)),
             cpu_min_mhz: self.frequencies.min_mhz,
             cpu_max_mhz: self.frequencies.max_mhz,
             governor: text(&self.frequencies.governor),

@@ -99,16 +99,32 @@ impl Proc {
     pub fn mapped_file(&self, pid: i32, start: u64, end: u64, path: &str) -> Option<fs::File> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let mapping = self.root.join(format!("{pid}/map_files/{start:x}-{end:x}"));
-        let by_path = || {
-            let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let root = self.root.join(format!("{pid}/root"));
-            let root = rustix::fs::open(root, directory, Mode::empty()).ok()?;
-            let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-            rustix::fs::openat2(&root, path, flags, Mode::empty(), inside).ok()
-        };
-        let file = rustix::fs::open(mapping, flags, Mode::empty()).ok().or_else(by_path)?;
-        let file = fs::File::from(file);
-        file.metadata().is_ok_and(|about| about.is_file()).then_some(file)
+        match rustix::fs::open(mapping, flags, Mode::empty()) {
+            Ok(file) => regular(file.into()),
+            Err(_) => self.file_of(pid, Path::new(path)),
+        }
+    }
+
+    /// A file by its path as the process sees it, never one outside of its root.
+    /// Never waits for a pipe or a device that somebody put there.
+    pub fn file_of(&self, pid: i32, path: &Path) -> Option<fs::File> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = self.root.join(format!("{pid}/root"));
+        let root = rustix::fs::open(root, directory, Mode::empty()).ok()?;
+        let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        regular(rustix::fs::openat2(&root, path, flags, Mode::empty(), inside).ok()?.into())
+    }
+
+    /// A small text that a program was given by its path: relative to where it
+    /// works now, up to `most` bytes. None when gone, larger or not permitted.
+    pub fn text_of(&self, pid: i32, path: &str, most: u64) -> Option<String> {
+        let here = || fs::read_link(self.root.join(format!("{pid}/cwd"))).ok();
+        let path = Path::new(path);
+        let path = if path.is_absolute() { path.to_owned() } else { here()?.join(path) };
+        let mut text = String::new();
+        let read = self.file_of(pid, &path)?.take(most + 1).read_to_string(&mut text).ok()?;
+        (read as u64 <= most).then_some(text)
     }
 
     /// Where `/proc/PID/exe` points, without the mark of a deleted file.
@@ -125,6 +141,10 @@ impl Proc {
         };
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
+}
+
+fn regular(file: fs::File) -> Option<fs::File> {
+    file.metadata().is_ok_and(|about| about.is_file()).then_some(file)
 }
 
 #[cfg(test)]

@@ -137,17 +137,6 @@ pub fn probe(proc: &Proc, sysfs: &Path, sampling: Sampling) -> Result<(), String
     open(proc, sysfs, sampling).map(drop)
 }
 
-/// Whether this machine's CPU counters can be had, with the reason if not.
-pub fn hardware_counters() -> Result<(), String> {
-    crate::counters::probe().map_err(|error| {
-        let next = match error.kind() {
-            io::ErrorKind::PermissionDenied => "run as root or grant CAP_PERFMON",
-            _ => "virtual machines often have none; a host with vPMU, or bare metal, has",
-        };
-        format!("hardware_counters: not supported here ({error}); active power is shared by CPU time alone, so programs that do more per cycle look cheaper than they are; {next}")
-    })
-}
-
 fn open(proc: &Proc, sysfs: &Path, sampling: Sampling) -> Result<Sampler, String> {
     if sampling.hz == 0 {
         return Err("perf_event: switched off (profile_hz = 0)".into());
