@@ -237,7 +237,7 @@ GROUP BY stack ORDER BY sum(sample_count) DESC LIMIT 20000
 
 FINGERPRINT_STACKS = f"""
 SELECT workload, stack, sum(sample_count) AS samples FROM profile_sample FINAL
-WHERE tenant = {{tenant:String}} AND {_SPAN} AND length(stack) > 0
+WHERE tenant = {{tenant:String}} AND {_SPAN} AND length(stack) > 0 AND workload_kind != 'unattributed'
 GROUP BY workload, stack ORDER BY workload, samples DESC LIMIT 2000 BY workload
 """
 
