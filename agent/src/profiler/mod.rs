@@ -323,6 +323,7 @@ impl Worker {
     /// time, unless it is the last.
     fn resolve(&mut self, last: bool) {
         let now = Instant::now();
+        let mut drained = now;
         let pending = std::mem::take(&mut self.pending);
         let mut processes: HashMap<i32, Vec<u64>> = HashMap::new();
         for trace in pending.keys() {
@@ -343,6 +344,11 @@ impl Worker {
                 Place::Compiled => jit.name(pid, address, now),
             };
             self.symbols.resolve(pid, addresses.into_iter(), elsewhere);
+            // Names of large programs take their time, and the rings have room for two rests.
+            if !last && drained.elapsed() >= REST {
+                self.collect();
+                drained = Instant::now();
+            }
             if resident_bytes(&self.proc).is_some_and(|bytes| bytes > MEMORY_LIMIT_BYTES) {
                 // The tables of one large program may be as large as all others together.
                 self.symbols.reset();
