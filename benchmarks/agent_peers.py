@@ -101,7 +101,8 @@ def opentelemetry(program: Path, scene: Scene) -> dict[str, Any]:
     named = {name: functions(scene.folder / name) for name in ("chain", "go") if (scene.folder / name).exists()}
     tally, before = Tally(scene.truths, named), scene.used(list(scene.truths))
     with otel_profiler.receiver(tally) as (port, received):
-        figures = observe(otel_profiler.command(program, scene.hz, port), scene.seconds, WARM_UP_SECONDS, scene.log)
+        command = otel_profiler.command(program, scene.hz, port)
+        figures = observe(command, scene.seconds, WARM_UP_SECONDS, scene.log, ready=otel_profiler.READY)
     expected = (scene.used(list(scene.truths)) - before) * scene.hz
     return {**figures, **tally.figures(expected), **received.figures()}
 

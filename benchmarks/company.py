@@ -41,6 +41,7 @@ main()
 """
 BUSY_PROGRAMS = 5
 ENDING_SECONDS = 60.0
+READY_SECONDS = 120.0
 
 
 def busy_programs(folder: Path) -> list[list[str]]:
@@ -88,20 +89,25 @@ def observe(
     warm_up_seconds: float,
     log: Path,
     at_end: Callable[[], dict[str, Any]] = dict,
+    ready: str = "",
 ) -> dict[str, Any]:
     """Run a program and account for it and its children, by the scheduler's nanoseconds. Warm-up (symbols, checksums)
     and ending (what is written when it is told to stop) are told apart; `whole_run` has both in it. `at_end` is asked
-    for further figures while the program still runs.
+    for further figures while the program still runs. `ready`: what it prints when it has begun; the warm-up lasts until
+    then (READY_SECONDS at most).
 
     Raises:
-        SystemExit: with what the program printed, if it ended during the warm-up.
+        SystemExit: with what the program printed, if it ended or did not begin during the warm-up.
     """
     begun = time.monotonic()
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as child:
         root = psutil.Process(child.pid)
         time.sleep(warm_up_seconds)
-        if child.poll() is not None:
-            raise SystemExit(f"{command[0]} ended: {log.read_text(errors='replace')[-400:]}")
+        while ready not in log.read_text(errors="replace") and time.monotonic() < begun + READY_SECONDS:
+            time.sleep(0.5)
+        if child.poll() is not None or ready not in log.read_text(errors="replace"):
+            child.kill()
+            raise SystemExit(f"{command[0]} ended or did not begin: {log.read_text(errors='replace')[-400:]}")
         family = [root, *root.children(recursive=True)]
         before = sum(cpu_seconds(one) for one in family)
         resident: list[int] = []

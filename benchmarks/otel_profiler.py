@@ -34,6 +34,8 @@ package rlimit
 // MaximizeMemlock does nothing.
 func MaximizeMemlock() (func(), error) { return func() {}, nil }
 """
+# It prints this when its programs are in the kernel: seconds after its start, a minute on a busy machine.
+READY = "Attached sched monitor"
 FRAME_TYPE, ERROR_FRAMES = "profile.frame.type", ("abort-marker", "error")
 
 
