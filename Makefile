@@ -57,9 +57,10 @@ test-slow: $(VENV)/.installed-dev $(AGENT) ## Whole flows on real servers, and t
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	  { echo "make: installing chromium for the browser test ..."; apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }; } \
 	  || echo "make: no chromium; the browser tests skip (in CI they fail)"
-	@command -v clang >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-	  { echo "make: installing clang for the unwinding test ..."; apt-get update -qq; apt-get install -y -qq clang >/dev/null; }; } \
-	  || echo "make: no clang; the unwinding test leaves its programs out"
+	@{ command -v clang && command -v musl-gcc; } >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  { echo "make: installing clang and musl for the unwinding test ..."; apt-get update -qq; \
+	    apt-get install -y -qq clang musl-tools >/dev/null; }; } \
+	  || echo "make: no clang or musl; the unwinding test leaves their programs out (in CI it fails)"
 	@$(BIN)/python -m pytest -m "slow and not browser" $(SLOW_OPTIONS)
 	@# In a process of their own: Playwright leaves an event loop running, in which no other test could start one.
 	@$(BIN)/python -m pytest -m browser $(SLOW_OPTIONS)

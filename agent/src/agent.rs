@@ -28,6 +28,7 @@ use crate::node::{self, Node};
 use crate::own_metrics::{Cause, OwnMetrics};
 use crate::procfs::{node::boot_time, Proc};
 use crate::profile_output::{Profile, Stack};
+use crate::profile_rows::{self, Owner};
 use crate::profiler::selection::{Selection, Whose};
 use crate::profiler::{ProcessId, Profiler, Window};
 use crate::publish::Publishing;
@@ -230,8 +231,9 @@ impl Agent {
         if self.last.is_some_and(|last| last.elapsed() >= MIN_LAST_INTERVAL) {
             self.tick();
         }
-        if let Some(window) = self.profiler.take().and_then(|p| p.finish(PROFILE_WITHIN)) {
-            let rows = self.profile_rows(self.selected(window));
+        let Some(profiler) = self.profiler.take() else { return };
+        for window in profiler.finish(PROFILE_WITHIN) {
+            let rows = self.take_window(window);
             let envelope = self.envelope();
             self.send(&envelope, rows);
         }
@@ -241,16 +243,34 @@ impl Agent {
     fn profiles(&mut self) -> Vec<ProfileRow> {
         let mut rows = Vec::new();
         while let Some(window) = self.profiler.as_ref().and_then(|p| p.windows.try_recv().ok()) {
-            let window = self.selected(window);
-            self.hotspots = window.hotspots();
-            self.metrics.stack_samples.inc_by(window.samples());
-            self.metrics.stack_samples_lost.inc_by(window.lost);
-            if let Some(exporter) = &self.exporter {
-                exporter.send(Item::Profile(Box::new(self.profile(&window))));
-            }
-            rows.extend(self.profile_rows(window));
+            rows.extend(self.take_window(window));
         }
         rows
+    }
+
+    /// Counts a window, hands it to the exporter, and makes its rows.
+    fn take_window(&mut self, window: Window) -> Vec<ProfileRow> {
+        if window.lost > 0 {
+            tracing::debug!(lost = window.lost, "stack samples lost");
+        }
+        let window = self.selected(window);
+        self.hotspots = window.hotspots();
+        self.metrics.stack_samples.inc_by(window.samples());
+        self.metrics.stack_samples_lost.inc_by(window.lost);
+        if let Some(exporter) = &self.exporter {
+            exporter.send(Item::Profile(Box::new(self.profile(&window))));
+        }
+        let made = profile_rows::rows(window, self.profile_hz, |id: ProcessId| {
+            let process = self.scanner.find(id.pid, id.start_ticks)?;
+            Some(Owner {
+                workload: &process.workload,
+                container_id: process.container_id.as_ref(),
+                pid: process.pid,
+                started_ms: process.started_ms,
+            })
+        });
+        self.metrics.unattributed(&made.unattributed);
+        made.rows
     }
 
     /// The window with the stacks that may leave the node.
@@ -288,29 +308,6 @@ impl Agent {
             seconds: window.seconds,
             host: self.host.clone(),
         }
-    }
-
-    /// Samples of processes that no look has seen belong to nobody and are left out.
-    fn profile_rows(&self, window: Window) -> Vec<ProfileRow> {
-        if window.lost > 0 {
-            tracing::debug!(lost = window.lost, "stack samples lost");
-        }
-        let row = |((id, stack), sample_count): ((ProcessId, Vec<Arc<str>>), i64)| {
-            let process = self.scanner.find(id.pid, id.start_ticks)?;
-            Some(ProfileRow {
-                interval_seconds: window.seconds,
-                workload: process.workload.key.clone(),
-                workload_kind: process.workload.kind.into(),
-                replica: process.workload.replica.clone(),
-                container_id: process.container_id.clone(),
-                pid: process.pid,
-                process_started_ms: process.started_ms,
-                stack,
-                sample_count,
-                frequency_hz: self.profile_hz,
-            })
-        };
-        window.stacks.into_iter().filter_map(row).collect()
     }
 
     fn hotspots_of(&self, row: &SampleRow) -> Option<Vec<Arc<str>>> {

@@ -230,7 +230,7 @@ pub fn java_release(text: &str) -> Option<String> {
 }
 
 /// Looks through node's executable a piece at a time: it is larger than all else that the agent holds.
-fn node_release(mut content: impl Read, piece_bytes: usize) -> Option<String> {
+pub(crate) fn node_release(mut content: impl Read, piece_bytes: usize) -> Option<String> {
     const MARK: &[u8] = b"nodejs.org/download/release/v";
     let mut piece = Vec::new();
     loop {

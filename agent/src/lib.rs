@@ -37,6 +37,7 @@ mod perf_event;
 mod procfs;
 mod profile_command;
 mod profile_output;
+mod profile_rows;
 mod profiler;
 mod publish;
 mod runtime_settings;

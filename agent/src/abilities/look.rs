@@ -41,7 +41,7 @@ pub fn look(
     }
     found.push(hardware_counters());
     found.extend(meters.iter().map(|meter| of_meter(meter.as_ref())));
-    if meters.iter().any(|meter| meter.name() == "nvml") {
+    if meters.iter().any(|it| it.name() == "nvml" && matches!(it.finding(), Finding::Found(_))) {
         found.push(gpu_processes(&proc));
     }
     found.push(process_details(&proc));

@@ -307,13 +307,16 @@ SELECT toInt32(cityHash64(tenant, workload) % {BUCKETS}) AS bucket,
        toInt64(sum(least(n, 2000) + {{ticks:Float64}})) AS n
 FROM (
     SELECT tenant, workload, count() AS n FROM profile_sample
-    WHERE tenant = {{tenant:String}} AND {_SPAN} AND {_MY_WORKLOADS} AND length(stack) > 0 GROUP BY tenant, workload
+    WHERE tenant = {{tenant:String}} AND {_SPAN} AND {_MY_WORKLOADS} AND length(stack) > 0
+      AND workload_kind != 'unattributed'
+    GROUP BY tenant, workload
 ) GROUP BY bucket ORDER BY bucket
 """
 
 FINGERPRINT_STACKS = f"""
 SELECT workload, stack, sum(sample_count) AS samples FROM profile_sample FINAL
 WHERE tenant = {{tenant:String}} AND {_SPAN} AND {_MY_WORKLOADS} AND length(stack) > 0
+  AND workload_kind != 'unattributed'
 GROUP BY workload, stack ORDER BY workload, samples DESC LIMIT 2000 BY workload
 """
 

@@ -182,7 +182,7 @@ fn understood(error: Error) -> SessionError {
     }
 }
 
-fn security(credentials: &Credentials) -> Security {
+pub(crate) fn security(credentials: &Credentials) -> Security {
     let Credentials::User { name, context, auth, auth_password, privacy } = credentials else {
         return Security::new(b"", b"").with_auth(Auth::NoAuthNoPriv);
     };
