@@ -44,6 +44,7 @@ GENERATORS = (
     Generator("estimator", ("estimator",), 3, ("estimator", "evaluate"), True, "energy_orchestrator.cli"),
     Generator("training_scale", ("training scale",), 3, needs_data=True),
     Generator("calibration", ("meters", "calibration"), 0.5, needs_data=True),
+    Generator("idle", ("idle",), 0.1, needs_data=True),
     Generator("telemetry_power", ("telemetry",), 2, needs_data=True),
     Generator("mlperf_power", ("mlperf",), 3, needs_data=True),
     Generator("attribution", ("attribution",), 0.1),
