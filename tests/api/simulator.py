@@ -25,6 +25,7 @@ from energy_orchestrator.api.control_plane import (
     FlameNode,
     MetricView,
     NeighbourView,
+    NodeChangeAsked,
     NodeView,
     PauseView,
     PowerPoint,
@@ -32,6 +33,7 @@ from energy_orchestrator.api.control_plane import (
     RecommendationView,
     RolloutEventView,
     RolloutView,
+    SavingView,
     SciNodeView,
     SciView,
     SciWorkloadView,
@@ -170,6 +172,19 @@ class Simulator:
             hotspot_functions=["matmul"],
             profiled=bool(work),
             labels=labels,
+        )
+
+    def node_saving(self, tenant: str, change: NodeChangeAsked) -> SavingView:
+        if "rack1-n07" not in change.changed:
+            raise NotFoundError("nothing is known of these nodes in this span", where="changed", next_step="eo nodes")
+        return SavingView(
+            method="difference_in_differences" if change.control else "load_adjusted",
+            reason="as simulated",
+            ratio=bounded(0.12, 0.2),
+            joules=bounded(12_000.0, 0.2),
+            joules_per_operation=bounded(0.4, 0.2),
+            joules_per_day=bounded(288_000.0, 0.2),
+            found=True,
         )
 
     def workload_cost(self, tenant: str, workload: str, by: str, minutes: float) -> WorkloadCostView:

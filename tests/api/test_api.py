@@ -47,6 +47,15 @@ def test_every_read_answers_json(http: httpx.Client, path: str) -> None:
     assert http.get(path).raise_for_status().json() is not None
 
 
+def test_the_saving_of_a_change_to_nodes_is_asked_for_with_what_was_changed_when(http: httpx.Client) -> None:
+    asked = {"changed": ["rack1-n07"], "control": ["rack1-n08"], "at": "2026-11-28T10:00:00Z"}
+    saving = http.post("/api/v1/savings/nodes", json=asked).raise_for_status().json()
+    assert saving["method"] == "difference_in_differences"
+    problem(http.post("/api/v1/savings/nodes", json=asked | {"changed": ["nobody"]}), 404)
+    for wrong in ({"changed": []}, {"at": "2026-11-28T10:00:00"}, {"hours": 0}):
+        assert http.post("/api/v1/savings/nodes", json=asked | wrong).status_code in (400, 422)
+
+
 def test_a_person_can_end_a_rollout_once(http: httpx.Client) -> None:
     http.post(f"/api/v1/recommendations/{BATCH}/approve").raise_for_status()
     rollout = http.get("/api/v1/rollouts").json()[0]["id"]

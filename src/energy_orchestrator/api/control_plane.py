@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Protocol
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 
 class BoundedView(BaseModel):
@@ -285,6 +285,18 @@ class SavingView(BaseModel):
     found: bool = Field(description="Whether a saving is told from none: the 95 % interval lies above zero.")
 
 
+class NodeChangeAsked(BaseModel):
+    """A change to whole nodes, whose saving is asked for."""
+
+    changed: list[str] = Field(min_length=1, max_length=200, description="Nodes that were changed.")
+    at: AwareDatetime = Field(description="When.")
+    control: list[str] = Field(default_factory=list, max_length=200, description="Nodes that nobody changed.")
+    asleep: list[str] = Field(default_factory=list, max_length=200, description="Changed nodes that are off since.")
+    workload: str | None = Field(None, description="Whose operations are the work; none: CPU seconds are.")
+    hours: float = Field(2.0, gt=0, le=24 * 7, description="How much of the time before and after is compared.")
+    alike: bool = Field(False, description="Changed and control did the same kind of work: compare side by side.")
+
+
 class RolloutView(BaseModel):
     """A rollout. `steps` in words; `metrics` of the newest analysis run."""
 
@@ -386,6 +398,8 @@ class ControlPlane(Protocol):
     def sci(self, tenant: str, minutes: float) -> SciView: ...
 
     def workload_cost(self, tenant: str, workload: str, by: str, minutes: float) -> WorkloadCostView: ...
+
+    def node_saving(self, tenant: str, change: NodeChangeAsked) -> SavingView: ...
 
     def alerts(self, tenant: str, minutes: float) -> list[AlertView]: ...
 

@@ -21,11 +21,13 @@ from energy_orchestrator.api.control_plane import (
     FingerprintView,
     FlameNode,
     NeighbourView,
+    NodeChangeAsked,
     NodeView,
     PauseView,
     PowerPoint,
     RecommendationView,
     RolloutView,
+    SavingView,
     SciView,
     WorkloadCostView,
     WorkloadView,
@@ -92,6 +94,12 @@ def workload_cost(
 ) -> WorkloadCostView:
     """J/op of one workload by version and node type, and by how much they differ, with intervals."""
     return plane.workload_cost(tenant, workload, by, minutes)
+
+
+@router.post("/savings/nodes", tags=["nodes"])
+def node_saving(plane: Plane, tenant: Tenant, change: NodeChangeAsked) -> SavingView:
+    """What a change to whole nodes saved, idle included, with interval and method. Changes nothing."""
+    return plane.node_saving(tenant, change)
 
 
 @router.get("/fingerprints", tags=["workloads"])

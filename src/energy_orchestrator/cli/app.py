@@ -16,6 +16,7 @@ from energy_orchestrator.cli import (
     options,
     planning,
     running,
+    saving,
 )
 
 EPILOG = (
@@ -55,6 +56,7 @@ looking.rollouts.command("retry")(acting.retry)
 app.add_typer(looking.rollouts, name="rollouts")
 app.command()(acting.pause)
 app.command()(acting.resume)
+app.add_typer(saving.savings, name="savings")
 app.add_typer(looking.audit, name="audit")
 app.command("import-runs")(acting.import_runs)
 app.command()(judging.judge)

@@ -20,12 +20,14 @@ from energy_orchestrator.api.control_plane import (
     FingerprintView,
     FlameNode,
     NeighbourView,
+    NodeChangeAsked,
     NodeView,
     PauseView,
     PowerPoint,
     Readiness,
     RecommendationView,
     RolloutView,
+    SavingView,
     SciView,
     WorkloadCostView,
     WorkloadView,
@@ -94,6 +96,10 @@ class EmbeddedControlPlane:
     def workload_cost(self, tenant: str, workload: str, by: str, minutes: float) -> WorkloadCostView:
         """As the port says."""
         return self._series.workload_cost(tenant, _key(workload), By(by), self._since(minutes), self._clock())
+
+    def node_saving(self, tenant: str, change: NodeChangeAsked) -> SavingView:
+        """As the port says."""
+        return self._series.node_saving(tenant, change, self._clock())
 
     def alerts(self, tenant: str, minutes: float) -> list[AlertView]:
         """As the port says."""

@@ -115,3 +115,20 @@ FROM asked INNER JOIN (
     FROM measured GROUP BY host, workload
 ) AS costs USING (host, workload)
 """
+
+_ON_NODES = f"tenant = {{tenant:String}} AND host IN {{hosts:Array(String)}} AND {SPAN}"
+
+NODE_WINDOWS = f"""
+SELECT host, timestamp, tier, node_joules, busy_cpu_seconds, window_seconds FROM node_energy FINAL WHERE {_ON_NODES}
+ORDER BY timestamp, host
+"""
+
+OPERATIONS_ON_NODES = f"""
+SELECT host, window_end, sum(done / nullIf(covered, 0)) AS operations_per_second FROM (
+    SELECT host, {WINDOW} AS window_end, replica, sum(operations) AS done,
+           intervalLengthSum(toUnixTimestamp64Milli(timestamp) - interval_seconds * 1000,
+                             toFloat64(toUnixTimestamp64Milli(timestamp))) / 1000 AS covered
+    FROM operation_sample FINAL WHERE {_ON_NODES} AND workload = {{workload:String}}
+    GROUP BY host, window_end, replica
+) GROUP BY host, window_end HAVING operations_per_second IS NOT NULL
+"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,8 +14,10 @@ from energy_orchestrator.api.control_plane import (
     AlertView,
     BoundedView,
     FlameNode,
+    NodeChangeAsked,
     NodeView,
     PowerPoint,
+    SavingView,
     SciView,
     WorkloadCostView,
     WorkloadView,
@@ -26,6 +29,7 @@ from energy_orchestrator.services import operation_queries, series_queries
 from energy_orchestrator.services.alerts import Alerts
 from energy_orchestrator.services.cost_views import cost_view
 from energy_orchestrator.services.measurements import Series
+from energy_orchestrator.services.node_savings import NodeChange, NodeSavings
 from energy_orchestrator.services.operation_costs import By, OperationCosts
 from energy_orchestrator.services.sci import Sci
 from energy_orchestrator.services.sci_views import Carbon
@@ -54,6 +58,7 @@ class SeriesViews:
     ) -> None:
         self._series = series
         self._uncounted = uncounted
+        self._window_seconds = window_seconds
         self._alerts = Alerts(series, window_seconds)
         self._costs = OperationCosts(series, window_seconds)
         self._sci = Sci(series, declaration_of, window_seconds, carbon or Carbon())
@@ -100,6 +105,21 @@ class SeriesViews:
         """J/op by version, node type or both; NotFoundError where nothing is known of the workload."""
         found = self._costs.of(tenant, workload, start, end, by)
         return cost_view(tenant, workload, by, found, self._uncounted(tenant, workload))
+
+    def node_saving(self, tenant: str, asked: NodeChangeAsked, now: datetime) -> SavingView:
+        """What a change to whole nodes saved."""
+        reach = timedelta(hours=asked.hours)
+        change = NodeChange(
+            changed=tuple(dict.fromkeys(asked.changed)),
+            at=asked.at,
+            start=asked.at - reach,
+            end=min(now, asked.at + reach),
+            control=tuple(dict.fromkeys(asked.control)),
+            asleep=frozenset(asked.asleep),
+            workload=asked.workload,
+            alike=asked.alike,
+        )
+        return SavingView(**asdict(NodeSavings(self._series, self._window_seconds).of(tenant, change)))
 
     def alerts(self, tenant: str, start: datetime, end: datetime) -> list[AlertView]:
         """Shifts of J/op in the span."""
