@@ -11,7 +11,7 @@ CARGO_FLAGS ?= --locked
 # A test that stands still for 25 minutes ends the suite with the stacks of all threads.
 SLOW_OPTIONS := -v --durations 25 --timeout 600 -o faulthandler_timeout=1500 -o faulthandler_exit_on_timeout=true
 
-.PHONY: help up demo test test-slow lint fuzz sanitize agent-deb agent-image bench lock clean prerequisites
+.PHONY: help up demo test test-slow lint fuzz sanitize agent-deb agent-image bench accuracy lock clean prerequisites
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -57,9 +57,10 @@ test-slow: $(VENV)/.installed-dev $(AGENT) ## Whole flows on real servers, and t
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	  { echo "make: installing chromium for the browser test ..."; apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }; } \
 	  || echo "make: no chromium; the browser tests skip (in CI they fail)"
-	@command -v clang >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-	  { echo "make: installing clang for the unwinding test ..."; apt-get update -qq; apt-get install -y -qq clang >/dev/null; }; } \
-	  || echo "make: no clang; the unwinding test leaves its programs out"
+	@{ command -v clang && command -v musl-gcc; } >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  { echo "make: installing clang and musl for the unwinding test ..."; apt-get update -qq; \
+	    apt-get install -y -qq clang musl-tools >/dev/null; }; } \
+	  || echo "make: no clang or musl; the unwinding test leaves their programs out (in CI it fails)"
 	@$(BIN)/python -m pytest -m "slow and not browser" $(SLOW_OPTIONS)
 	@# In a process of their own: Playwright leaves an event loop running, in which no other test could start one.
 	@$(BIN)/python -m pytest -m browser $(SLOW_OPTIONS)
@@ -83,6 +84,9 @@ agent-image: $(AGENT) ## OCI image of the agent in dist/ (takes buildah)
 
 bench: $(VENV)/.installed-dev $(AGENT) ## Short benchmarks; docs in benchmarks/README.md
 	@$(BIN)/python -m benchmarks.run --short
+
+accuracy: $(VENV)/.installed-dev ## Every table of docs/accuracy.md made again (two hours on 2 cores, 10 GB of disk)
+	@$(BIN)/python -m benchmarks.accuracy
 
 lock: $(VENV)/.installed ## Lock the dependencies again (hashes, no index address)
 	@$(BIN)/python -m pip install --quiet uv

@@ -1,6 +1,6 @@
 """Backtest of placement on simulated fleets: weeks replayed hour by hour, nobody sees the future.
 
-    python -m benchmarks.backtest [--write] [--seeds 2] [--nodes 40] [--shape google alibaba]
+    python -m benchmarks.backtest [--write] [--seeds 3] [--days 7] [--nodes 40] [--shape google alibaba]
 
 Two weeks are history (one for the seasonal forecast, one for its errors), then every hour each rule of
 `backtest_rules` decides from what was known five minutes before the hour. Counted are the energy of nodes that are
@@ -19,13 +19,13 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from scipy.optimize import LinearConstraint, milp
 
+from benchmarks import machine
 from benchmarks.backtest_rules import (
     CPU_LIMIT,
     LEAD,
@@ -38,9 +38,9 @@ from benchmarks.backtest_rules import (
     nothing,
     requests_first_fit,
 )
+from benchmarks.report import add_write, tell
 from benchmarks.simulated_fleet import DAY, SHAPES, STEP_SECONDS, Simulated, simulate
 from energy_orchestrator.recommend.placement.fleet import Counts, Flags, Floats
-from energy_orchestrator.services.report_sections import replace_section
 
 HOUR = 12
 HISTORY_DAYS = 14
@@ -225,8 +225,9 @@ def table(rows: list[Row], shape: str) -> str:
 INTRODUCTION = """## Placement, backtest on simulated fleets
 
 A simulation (`benchmarks/simulated_fleet.py` names the papers its shapes come from and what is assumed), made by
-`python -m benchmarks.backtest --write --seeds {fleets}`. Fleets of each shape: {fleets}; {nodes} nodes, {days} days
-replayed hour by hour after two weeks of history; no rule sees later than five minutes before the hour. The bound is the
+`python -m benchmarks.backtest --write --seeds {fleets} --days {days}` on {date}. Fleets of each shape: {fleets} (seeds
+0 to {last}; settings were chosen on others), {nodes} nodes, {days} days replayed hour by hour after two weeks of
+history; no rule sees later than five minutes before the hour. The bound is the
 least energy of each hour with full knowledge of it, replicas divisible at will, moves and wakes free (nodes of pinned
 replicas on, and at least as many as the largest workload whose replicas stand apart): it is proven, and nothing can
 quite reach it. Regret is the energy above it. A violation is a five-minute step in which the replicas of one node need
@@ -237,22 +238,26 @@ more than 90 % of its CPU or 95 % of its memory. Aim: >= 90 % reached with zero 
 def main() -> None:
     """Print the tables; `--write` also puts them into docs/accuracy.md."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--write", action="store_true")
-    options.add_argument("--seeds", type=int, default=2)
+    add_write(options)
+    options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--nodes", type=int, default=40)
     options.add_argument("--days", type=int, default=7)
     options.add_argument("--shape", nargs="+", default=list(SHAPES), choices=list(SHAPES))
     chosen = options.parse_args()
-    intro = INTRODUCTION.format(fleets=chosen.seeds, nodes=chosen.nodes, days=chosen.days)
+    intro = INTRODUCTION.format(
+        fleets=chosen.seeds,
+        last=chosen.seeds - 1,
+        nodes=chosen.nodes,
+        days=chosen.days,
+        date=machine.describe()["date"],
+    )
     sections = {"placement-backtest": intro}
     with Progress(console=Console(stderr=True)) as progress:
         for shape in chosen.shape:
             rows = run(shape, chosen.seeds, chosen.nodes, chosen.days, progress)
             sections[f"placement-backtest-{shape}"] = table(rows, shape)
     for name, text in sections.items():
-        print(f"{text}\n")
-        if chosen.write:
-            replace_section(Path(__file__).parents[1] / "docs/accuracy.md", name, text)
+        tell(name, text, chosen.write)
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ class Planner:
             self.factor = burst_factor(*(np.concatenate(it) for it in zip(*self.ratios[-168:], strict=True)))
             self._compare(past, past.home, self.predicted, past.now - 12)
         peak, mean = forecast(rows, past.now, self.season)
-        free = margin(np.concatenate(self.errors[-168:]))
+        free = margin(np.array([it.max() for it in self.errors[-168:]]))
         self.margins.append(free)
         placed = np.zeros((it.groups, len(nodes)), np.int64)
         np.add.at(placed, (it.group, past.home), 1)

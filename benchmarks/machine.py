@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from datetime import UTC, datetime
 
 import psutil
+
+# clock_getcpuclockid(3): the clock of a process is its inverted pid, shifted, with the kind of clock below.
+CPUCLOCK_SCHED = 2
 
 
 def describe() -> dict[str, str]:
@@ -28,9 +32,16 @@ def describe() -> dict[str, str]:
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """User and system time so far."""
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    """User and system time so far, of all its threads and of those that have ended: the scheduler's own sum, in
+    nanoseconds. `stat` counts ticks of 10 ms, which is 0.05 % of a core over 20 s.
+
+    Raises:
+        psutil.NoSuchProcess: it is gone.
+    """
+    try:
+        return time.clock_gettime(~process.pid << 3 | CPUCLOCK_SCHED)
+    except OSError as error:
+        raise psutil.NoSuchProcess(process.pid) from error
 
 
 def proportional_bytes(processes: list[psutil.Process]) -> int:

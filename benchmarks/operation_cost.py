@@ -1,6 +1,6 @@
 """How often the interval of J/op holds the truth, and how often versions are said to differ: simulated series.
 
-    python -m benchmarks.operation_cost [--trials 2000] [--report docs/accuracy.md]
+    python -m benchmarks.operation_cost [--trials 2000] [--write]
 
 A simulation, no measurement: an operation costs the same in every window but for noise of 6 % that has memory
 (autoregression of order 1), under a load that swings. The meter is exact, so that the interval is that of the windows
@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 from rich.progress import track
 from scipy.signal import lfilter
 
-from benchmarks.report import tell
+from benchmarks.report import add_write, tell
 from energy_orchestrator.analyze.operation_cost import (
     ASSUMED_MEMORY,
     CONFIDENCE,
@@ -68,7 +67,7 @@ def section(trials: int) -> str:
     lines = [row(count, memory, trials, seed) for seed, (count, memory) in track(cases, "simulated series")]
     return f"""## J/op of versions (simulation)
 
-Made by `python -m benchmarks.operation_cost --trials {trials} --report docs/accuracy.md`. **A simulation**: noise of
+Made by `python -m benchmarks.operation_cost --trials {trials} --write`. **A simulation**: noise of
 {100 * NOISE:.0f} % with the memory (lag-1 autocorrelation) given, operations in a window from 50 to 150, an exact
 meter, {trials} series for each figure. Intervals are asked to hold the truth {100 * CONFIDENCE:.0f} % of the time, so
 two equal versions are said to differ in {100 - 100 * CONFIDENCE:.0f} %. With fewer than {MIN_FOR_MEMORY} windows
@@ -84,9 +83,9 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=2000)
-    parser.add_argument("--report", type=Path)
+    add_write(parser)
     asked = parser.parse_args()
-    tell(asked.report, "operation-cost", section(asked.trials))
+    tell("operation-cost", section(asked.trials), asked.write)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The OpenTelemetry eBPF profiler as a peer: built here from its Go module, and a receiver that counts what it sends.
+"""The OpenTelemetry eBPF profiler as a peer: built here from its Go module, and a receiver that tallies what it sends.
 
 Its source gets one change: it raises the limit of locked memory and gives up where it may not (a container without
 CAP_SYS_RESOURCE), although BPF maps are not charged to that limit since Linux 5.11; the copy that is built leaves the
@@ -21,9 +21,10 @@ from typing import Any
 
 from opentelemetry.proto.collector.profiles.v1development import profiles_service_pb2 as service
 from opentelemetry.proto.collector.profiles.v1development import profiles_service_pb2_grpc as transport
-from opentelemetry.proto.profiles.v1development.profiles_pb2 import ProfilesDictionary, Stack
+from opentelemetry.proto.profiles.v1development.profiles_pb2 import Location, ProfilesDictionary, Stack
 
 from benchmarks.company import ROOT
+from benchmarks.known_chains import Frame, Tally, share
 
 MODULE = "go.opentelemetry.io/ebpf-profiler@v0.0.202633"
 FOLDER = ROOT / ".cache" / "otel-profiler"
@@ -33,6 +34,8 @@ package rlimit
 // MaximizeMemlock does nothing.
 func MaximizeMemlock() (func(), error) { return func() {}, nil }
 """
+# It prints this when its programs are in the kernel: seconds after its start, a minute on a busy machine.
+READY = "Attached sched monitor"
 FRAME_TYPE, ERROR_FRAMES = "profile.frame.type", ("abort-marker", "error")
 
 
@@ -65,18 +68,20 @@ def command(program: Path, hz: int, port: int) -> list[str]:
 
 
 @dataclass
-class Counted(transport.ProfilesServiceServicer):  # type: ignore[misc]
-    """What has arrived: samples, those without a frame that stands for an error, those whose leaf has a name."""
+class Received(transport.ProfilesServiceServicer):  # type: ignore[misc]
+    """Hands what arrives to the tally, and counts the samples without a frame that stands for an error: the profiler's
+    own verdict."""
 
+    tally: Tally
     samples: int = 0
-    whole: int = 0
-    named: int = 0
+    without_error: int = 0
     frame_types: set[str] = field(default_factory=set)
 
     def Export(self, request: service.ExportProfilesServiceRequest, context: Any) -> Any:  # noqa: N802, ARG002 (gRPC's)
-        """Count one message."""
+        """Take in one message."""
         words = request.dictionary
         for resource in request.resource_profiles:
+            pid = next((one.value.int_value for one in resource.resource.attributes if one.key == "process.pid"), 0)
             for scope in resource.scope_profiles:
                 for sample in (one for profile in scope.profiles for one in profile.samples):
                     count = max(len(sample.timestamps_unix_nano), sum(sample.values))
@@ -84,9 +89,9 @@ class Counted(transport.ProfilesServiceServicer):  # type: ignore[misc]
                     kinds = self._kinds(words, stack)
                     self.frame_types |= kinds
                     self.samples += count
-                    self.whole += 0 if kinds & set(ERROR_FRAMES) else count
-                    leaf = words.location_table[stack.location_indices[0]] if stack.location_indices else None
-                    self.named += count if leaf is not None and leaf.lines else 0
+                    self.without_error += 0 if kinds & set(ERROR_FRAMES) else count
+                    places = (words.location_table[index] for index in reversed(stack.location_indices))
+                    self.tally.add(pid, [frame(words, place) for place in places], count)
         return service.ExportProfilesServiceResponse()
 
     @staticmethod
@@ -99,31 +104,40 @@ class Counted(transport.ProfilesServiceServicer):  # type: ignore[misc]
         return {a.value.string_value for a in attributes if words.string_table[a.key_strindex] == FRAME_TYPE}
 
     def figures(self) -> dict[str, Any]:
-        """Shares in percent; nothing where no sample came."""
+        """Its own verdict in percent; nothing where no sample came."""
         if not self.samples:
             return {}
         return {
-            "samples": self.samples,
-            "whole_pct": round(100 * self.whole / self.samples, 1),
-            "named_pct": round(100 * self.named / self.samples, 1),
+            "own_whole_pct": share(self.without_error, self.samples),
             "frame_types": sorted(self.frame_types),
         }
 
 
+def frame(words: ProfilesDictionary, place: Location) -> Frame:
+    """A frame with a name (interpreted code, the kernel), or a place in a file."""
+    for line in place.lines:
+        function = words.function_table[line.function_index]
+        names = (words.string_table[index] for index in (function.name_strindex, function.filename_strindex))
+        name, file = names
+        return Frame(name or None, file.rpartition("/")[2])
+    file = words.string_table[words.mapping_table[place.mapping_index].filename_strindex]
+    return Frame(None, file.rpartition("/")[2], place.address)
+
+
 @contextlib.contextmanager
-def receiver() -> Iterator[tuple[int, Counted]]:
-    """A gRPC server on a free port of loopback, and what it counts.
+def receiver(tally: Tally) -> Iterator[tuple[int, Received]]:
+    """A gRPC server on a free port of loopback, and what it counts into the tally.
 
     Raises:
         ImportError: without grpcio (`pip install grpcio`).
     """
     import grpc
 
-    server, counted = grpc.server(futures.ThreadPoolExecutor(2)), Counted()
-    transport.add_ProfilesServiceServicer_to_server(counted, server)
+    server, received = grpc.server(futures.ThreadPoolExecutor(1)), Received(tally)
+    transport.add_ProfilesServiceServicer_to_server(received, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        yield port, counted
+        yield port, received
     finally:
         server.stop(None)

@@ -11,21 +11,26 @@ use std::time::{Duration, Instant};
 use rustix::process::Resource;
 use tokio::sync::mpsc;
 
+use crate::abilities::{self, Ability};
 use crate::clock;
 use crate::cloud;
+use crate::config::gateway::Devices;
 use crate::config::{Config, ConfigError};
-use crate::containers::refresh::{Names, KNOWN_SOCKETS};
+use crate::containers::refresh::Names;
 use crate::counters::Counters;
 use crate::export::{Exporter, Item};
+use crate::gateway::{self, Asking};
+use crate::gpu_processes;
 use crate::inventory::Inventory;
 use crate::lifetime::Lifetime;
-use crate::meters::{self, Finding, Meter};
-use crate::node::{self, Abilities, Node};
+use crate::meters::{self, Meter};
+use crate::node::{self, Node};
 use crate::own_metrics::{Cause, OwnMetrics};
 use crate::procfs::{node::boot_time, Proc};
 use crate::profile_output::{Profile, Stack};
+use crate::profile_rows::{self, Owner};
 use crate::profiler::selection::{Selection, Whose};
-use crate::profiler::{self, ProcessId, Profiler, Window};
+use crate::profiler::{ProcessId, Profiler, Window};
 use crate::publish::Publishing;
 use crate::scan::{Moment, Scanner, Units};
 use crate::wire::{self, Batch, Envelope, InventoryRow, ProfileRow, Row, SampleRow};
@@ -40,14 +45,17 @@ const PROFILE_WITHIN: Duration = Duration::from_millis(400);
 const STOP_WITHIN: Duration = Duration::from_millis(1400);
 
 /// Measures until SIGTERM, SIGINT or the end of the parent process.
-pub async fn run(config: Config) -> Result<(), ConfigError> {
+pub async fn run(config: Config, devices: Devices) -> Result<(), ConfigError> {
     let mut lifetime = Lifetime::watch(config.parent_pid)?;
+    let devices = gateway::build(&devices, config.interval_seconds)?;
     let (publishing, sender) = Publishing::start(&config, QUEUE_BATCHES).await?;
     let metrics = publishing.metrics.clone();
     let exporter = Exporter::start(&config.export, &config.host, metrics.clone())?;
+    let mut asking = Asking::start(devices, &config, sender.clone());
     let mut agent = Agent::new(&config, sender, metrics, exporter)?;
-    agent.scanner.set_names(Names::start(config.name_sources.clone()).await);
+    agent.take_names(Names::start(config.name_sources.clone()).await);
     agent.ask_cloud(config.cloud_metadata).await;
+    agent.say_what_is_missing();
 
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(config.interval_seconds));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -55,53 +63,13 @@ pub async fn run(config: Config) -> Result<(), ConfigError> {
         tokio::select! {
             _ = ticks.tick() => agent.tick(),
             () = lifetime.over() => break,
+            () = asking.watch() => {}
         }
     }
     agent.finish();
+    asking.stop().await;
     publishing.stop(STOP_WITHIN).await;
     Ok(())
-}
-
-/// What the agent can do on this node.
-pub fn abilities(
-    config: &Config,
-    meters: &[Box<dyn Meter + Send>],
-    profiling: Result<(), String>,
-) -> Abilities {
-    let mut abilities = Abilities::default();
-    match profiling {
-        Ok(()) => abilities.capabilities.push("perf_event".into()),
-        Err(reason) => abilities.missing.push(reason),
-    }
-    match profiler::hardware_counters() {
-        Ok(()) => abilities.capabilities.push("hardware_counters".into()),
-        Err(reason) => abilities.missing.push(reason),
-    }
-    for meter in meters.iter().filter(|meter| meter.name() != "none") {
-        match meter.finding() {
-            Finding::Found(_) => abilities.capabilities.push(format!("meter:{}", meter.name())),
-            Finding::Missing(reason) => {
-                abilities.missing.push(format!("meter:{}: {reason}", meter.name()))
-            }
-        }
-    }
-    match std::fs::read_to_string(config.procfs.join("1/io")) {
-        Ok(_) => abilities.capabilities.push("process_details".into()),
-        Err(error) => abilities.missing.push(format!(
-            "process_details: {}/1/io: {error}; other users' processes are known by CPU, memory and command name only; run as root to change that",
-            config.procfs.display()
-        )),
-    }
-    match config.name_sources.as_slice() {
-        [] => abilities.missing.push(format!(
-            "container_names: no socket of a container runtime ({}) and no kubelet_url; containers and pods are known by their ids; set container_sockets where there is one",
-            KNOWN_SOCKETS.join(", ")
-        )),
-        sources => abilities.capabilities.extend(
-            sources.iter().map(|source| format!("container_names:{}", source.name())),
-        ),
-    }
-    abilities
 }
 
 struct Agent {
@@ -114,9 +82,11 @@ struct Agent {
     profile_hz: f64,
     selection: Selection,
     hotspots: HashMap<ProcessId, Vec<Arc<str>>>,
+    /// Pids that a driver tells are those of procfs.
+    pids_of_the_host: bool,
     inventory: Inventory,
     node: Node,
-    abilities: Abilities,
+    abilities: Vec<Ability>,
     last: Option<Instant>,
     node_row_at: Option<Instant>,
     batches: mpsc::Sender<Batch>,
@@ -154,13 +124,14 @@ impl Agent {
             Ok(profiler) => (Some(profiler), Ok(())),
             Err(reason) => (None, Err(reason)),
         };
-        let abilities = abilities(config, &meters, profiling);
-        abilities.missing.iter().for_each(|reason| tracing::warn!("not available here: {reason}"));
+        let node = node::discover(&proc, &config.sysfs);
+        let abilities = abilities::look(config, &node, &meters, profiling);
         Ok(Agent {
             tenant: config.tenant.as_str().into(),
             host: config.host.as_str().into(),
-            node: node::discover(&proc, &config.sysfs),
+            node,
             counters: Counters::start(config.counters, &proc, &config.sysfs, &config.cgroupfs),
+            pids_of_the_host: proc.has_pids_of_the_host() == Some(true),
             inventory: Inventory::new(proc.clone()),
             scanner: Scanner::new(proc, &config.cgroupfs, units),
             meters,
@@ -178,14 +149,27 @@ impl Agent {
         })
     }
 
+    fn take_names(&mut self, names: Names) {
+        let sources = names.at_the_start.iter();
+        self.abilities
+            .extend(sources.map(|(name, answer)| abilities::container_source(name, answer)));
+        self.scanner.set_names(names);
+    }
+
     /// The instance type, where only the metadata service has it and may be asked.
     async fn ask_cloud(&mut self, allowed: bool) {
         let Some(cloud) = self.node.cloud.filter(|_| allowed) else { return };
         let asked = tokio::task::spawn_blocking(move || cloud.instance_type(cloud::METADATA)).await;
-        match asked {
-            Ok(Ok(name)) => self.node.instance_type = Some(name),
-            Ok(Err(reason)) => self.abilities.missing.push(format!("instance_type: {reason}")),
-            Err(_) => {}
+        let Ok(asked) = asked else { return };
+        self.abilities.retain(|one| one.name != abilities::INSTANCE_TYPE);
+        self.abilities.push(abilities::told_by_cloud(&asked));
+        self.node.instance_type = asked.ok();
+    }
+
+    /// The same list as in the node's row and in `eo-agent check`.
+    fn say_what_is_missing(&self) {
+        for reason in abilities::missing(&self.abilities) {
+            tracing::warn!("not available here: {reason}");
         }
     }
 
@@ -218,6 +202,11 @@ impl Agent {
             row.temp_c = temperature;
             row.hotspot_functions = self.hotspots_of(row);
         }
+        let gpu_processes = gpu_processes::named(
+            self.meters.iter_mut().flat_map(|meter| meter.processes(interval)).collect(),
+            &self.scanner,
+            self.pids_of_the_host,
+        );
         let counters = match &mut self.counters {
             Some(counters) => {
                 let seconds = moment().boot_seconds;
@@ -232,6 +221,7 @@ impl Agent {
         self.send(&envelope, meter_rows);
         self.send(&envelope, profiles);
         self.send(&envelope, counters);
+        self.send(&envelope, gpu_processes);
         self.metrics.scanned(now.elapsed().as_secs_f64());
     }
 
@@ -241,8 +231,9 @@ impl Agent {
         if self.last.is_some_and(|last| last.elapsed() >= MIN_LAST_INTERVAL) {
             self.tick();
         }
-        if let Some(window) = self.profiler.take().and_then(|p| p.finish(PROFILE_WITHIN)) {
-            let rows = self.profile_rows(self.selected(window));
+        let Some(profiler) = self.profiler.take() else { return };
+        for window in profiler.finish(PROFILE_WITHIN) {
+            let rows = self.take_window(window);
             let envelope = self.envelope();
             self.send(&envelope, rows);
         }
@@ -252,16 +243,34 @@ impl Agent {
     fn profiles(&mut self) -> Vec<ProfileRow> {
         let mut rows = Vec::new();
         while let Some(window) = self.profiler.as_ref().and_then(|p| p.windows.try_recv().ok()) {
-            let window = self.selected(window);
-            self.hotspots = window.hotspots();
-            self.metrics.stack_samples.inc_by(window.samples());
-            self.metrics.stack_samples_lost.inc_by(window.lost);
-            if let Some(exporter) = &self.exporter {
-                exporter.send(Item::Profile(Box::new(self.profile(&window))));
-            }
-            rows.extend(self.profile_rows(window));
+            rows.extend(self.take_window(window));
         }
         rows
+    }
+
+    /// Counts a window, hands it to the exporter, and makes its rows.
+    fn take_window(&mut self, window: Window) -> Vec<ProfileRow> {
+        if window.lost > 0 {
+            tracing::debug!(lost = window.lost, "stack samples lost");
+        }
+        let window = self.selected(window);
+        self.hotspots = window.hotspots();
+        self.metrics.stack_samples.inc_by(window.samples());
+        self.metrics.stack_samples_lost.inc_by(window.lost);
+        if let Some(exporter) = &self.exporter {
+            exporter.send(Item::Profile(Box::new(self.profile(&window))));
+        }
+        let made = profile_rows::rows(window, self.profile_hz, |id: ProcessId| {
+            let process = self.scanner.find(id.pid, id.start_ticks)?;
+            Some(Owner {
+                workload: &process.workload,
+                container_id: process.container_id.as_ref(),
+                pid: process.pid,
+                started_ms: process.started_ms,
+            })
+        });
+        self.metrics.unattributed(&made.unattributed);
+        made.rows
     }
 
     /// The window with the stacks that may leave the node.
@@ -299,29 +308,6 @@ impl Agent {
             seconds: window.seconds,
             host: self.host.clone(),
         }
-    }
-
-    /// Samples of processes that no look has seen belong to nobody and are left out.
-    fn profile_rows(&self, window: Window) -> Vec<ProfileRow> {
-        if window.lost > 0 {
-            tracing::debug!(lost = window.lost, "stack samples lost");
-        }
-        let row = |((id, stack), sample_count): ((ProcessId, Vec<Arc<str>>), i64)| {
-            let process = self.scanner.find(id.pid, id.start_ticks)?;
-            Some(ProfileRow {
-                interval_seconds: window.seconds,
-                workload: process.workload.key.clone(),
-                workload_kind: process.workload.kind.into(),
-                replica: process.workload.replica.clone(),
-                container_id: process.container_id.clone(),
-                pid: process.pid,
-                process_started_ms: process.started_ms,
-                stack,
-                sample_count,
-                frequency_hz: self.profile_hz,
-            })
-        };
-        window.stacks.into_iter().filter_map(row).collect()
     }
 
     fn hotspots_of(&self, row: &SampleRow) -> Option<Vec<Arc<str>>> {

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::config::Options;
+use crate::config::{ConfigError, Options};
 
 /// Measures what each process of this node uses, and sends it to the bus.
 #[derive(Debug, Parser)]
@@ -93,13 +94,85 @@ pub enum Output {
     Json,
 }
 
+/// A value that came from the environment, in the words of `ConfigError`: the
+/// command line's own error would blame a flag that nobody gave.
+pub fn wrong_variable(
+    error: &clap::Error,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Option<ConfigError> {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let flag = text(ContextKind::InvalidArg)?.strip_prefix("--")?.split(' ').next()?;
+    let value = text(ContextKind::InvalidValue)?;
+    let key = flag.replace('-', "_");
+    let name = format!("EO_{}", key.to_uppercase());
+    let set = variable(&name)?;
+    if set != value && !set.split(',').any(|part| part == value) {
+        return None;
+    }
+    let allowed = match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(values)) => format!("use one of {}", values.join(", ")),
+        _ => std::error::Error::source(error)
+            .map_or("correct it".into(), |why| format!("correct it: {why}")),
+    };
+    Some(ConfigError::new(&key, &format!("{value:?} in {name} can't be used"), &allowed))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
+    use clap::{Args, CommandFactory};
 
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    /// Every key, as the command line has them.
+    fn keys() -> Vec<clap::Arg> {
+        Options::augment_args(clap::Command::new("x")).get_arguments().cloned().collect()
+    }
+
+    /// `kafka_ca_file` is `ca_file` of the table `[kafka]`.
+    fn in_file(key: &str, value: &str) -> String {
+        match key.strip_prefix("kafka_") {
+            Some(key) => format!("[kafka]\n{key} = {value}\n"),
+            None => format!("{key} = {value}\n"),
+        }
+    }
+
+    #[test]
+    fn every_key_is_a_flag_a_variable_a_key_of_the_file_and_described() {
+        assert!(keys().len() > 40);
+        for key in keys() {
+            let id = key.get_id().as_str();
+            assert_eq!(key.get_long().map(|flag| flag.replace('-', "_")).as_deref(), Some(id));
+            let variable = key.get_env().and_then(|name| name.to_str());
+            assert_eq!(variable, Some(&*format!("EO_{}", id.to_uppercase())));
+            assert!(key.get_help().is_some(), "{id}");
+            // A table is the value of no key: the error is of its type, and names the line.
+            let error =
+                Options::from_toml(&in_file(id, "{}"), "agent.toml").unwrap_err().to_string();
+            assert!(!error.contains("unknown field"), "{id} is no key of the file: {error}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_can_not_be_used_is_named_with_its_key() {
+        let said = |arguments: &[&str], name: &'static str, value: &'static str| {
+            let given = ["eo-agent", "run"].iter().chain(arguments).copied();
+            let error = Cli::try_parse_from(given).unwrap_err();
+            let set = move |asked: &str| (asked == name).then(|| value.to_owned());
+            wrong_variable(&error, set).map(|error| error.to_string())
+        };
+        let number = said(&["--interval-seconds=soon"], "EO_INTERVAL_SECONDS", "soon").unwrap();
+        assert!(number.contains("interval_seconds: \"soon\" in EO_INTERVAL_SECONDS"), "{number}");
+        let choice = said(&["--sink=rabbit"], "EO_SINK", "rabbit").unwrap();
+        assert!(choice.contains("use one of nats, kafka, stdout, file"), "{choice}");
+        assert_eq!(said(&["--sink=rabbit"], "EO_SINK", "file"), None, "the flag is wrong");
+        assert_eq!(said(&["--sink=rabbit"], "EO_PATH", "rabbit"), None);
+        assert_eq!(said(&["--no-such-flag"], "EO_SINK", "x"), None);
     }
 }

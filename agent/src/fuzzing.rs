@@ -4,17 +4,24 @@
 //! what must not happen is a panic, memory beyond the stated bounds, or a
 //! figure that can't be true. The last is asserted here.
 
+mod answers;
+
+pub use answers::{arguments, attach, cri, docker, kubelet, versions};
+
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::Write;
 use std::time::Instant;
 
 use framehop::{CacheNative, FrameAddress, MayAllocateDuringUnwind, Unwinder};
+use snmp2::v3::{Auth, Security};
 
 use crate::config::endpoint::{MetricOptions, MetricTier, MetricUnit};
-use crate::config::{gateway, Options};
+use crate::config::gateway::{self, AuthProtocol, PrivProtocol};
+use crate::config::Options;
 use crate::meters::redfish::energy::Energy;
-use crate::meters::snmp::{decode, oids, session, Place};
+use crate::meters::snmp::session::{self, Credentials};
+use crate::meters::snmp::{decode, oids, Place};
 use crate::meters::{ipmi, prometheus, redfish, replay};
 use crate::procfs::{maps, node, stat, status, Proc};
 use crate::profiler::go_table::GoTable;
@@ -179,6 +186,33 @@ pub fn snmp(bytes: &[u8]) {
     let _ = String::from_utf8_lossy(bytes).parse::<Place>();
 }
 
+/// A message of SNMP v3 as it comes from the network, at each level of security. Behind a wrong checksum nothing is
+/// read any more; without authentication all is.
+pub fn snmp_v3(bytes: &[u8]) {
+    let nobody = Security::new(b"", b"").with_auth(Auth::NoAuthNoPriv);
+    let named = |auth, privacy| {
+        session::security(&Credentials::User {
+            name: "monitor".into(),
+            context: String::new(),
+            auth,
+            auth_password: "authentication".into(),
+            privacy,
+        })
+    };
+    let hidden = |protocol| Some((protocol, "privacy-password".to_owned()));
+    let users = [
+        nobody,
+        named(AuthProtocol::Md5, None),
+        named(AuthProtocol::Sha256, hidden(PrivProtocol::Aes128)),
+        named(AuthProtocol::Sha1, hidden(PrivProtocol::Des)),
+    ];
+    for mut user in users {
+        if let Ok(pdu) = snmp2::Pdu::from_bytes_with_security(bytes, Some(&mut user)) {
+            assert!(session::rows(&pdu, 50).unwrap_or_default().len() <= 50);
+        }
+    }
+}
+
 fn points(cells: &decode::Cells) {
     for table in oids::VENDORS.iter().flat_map(|vendor| vendor.tables) {
         for point in decode::points(table, |_| Some(cells)) {
@@ -287,7 +321,7 @@ mod tests {
     /// Without a fuzzer: the seeds, cut and damaged in every place, through every door.
     #[test]
     fn damaged_seeds_break_nothing() {
-        let doors: [fn(&[u8]); 16] = [
+        let doors: [fn(&[u8]); 23] = [
             process_files,
             node_files,
             cgroup,
@@ -304,6 +338,13 @@ mod tests {
             replay_log,
             spool,
             settings,
+            snmp_v3,
+            cri,
+            docker,
+            kubelet,
+            arguments,
+            versions,
+            attach,
         ];
         let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds");
         let mut seen = 0;

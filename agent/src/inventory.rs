@@ -2,12 +2,14 @@
 //! something was learnt about it, and every few minutes.
 //!
 //! Only processes that have lived for an interval are worth a row. Costly
-//! facts (checksum, libraries) are looked up only for those that used a
-//! second of CPU, a few per interval.
+//! facts (language, libraries, checksum) are looked up a few per interval: first
+//! for those that used a second of CPU, then, while nothing else waits, for the
+//! quiet ones that stay (without checksum), so that in the end each is known.
+//! A process that becomes another program is looked up again.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lru::LruCache;
@@ -26,6 +28,10 @@ use crate::wire::InventoryRow;
 const REPEAT_SECONDS: f64 = 300.0;
 /// CPU time from which the costly facts are worth it.
 const NOTABLE_CPU_SECONDS: f64 = 1.0;
+/// A process that used less is looked up when it has been there this long.
+const SETTLED_SECONDS: f64 = 20.0;
+/// Of one file with arguments of a JVM.
+const MAX_ARGUMENT_FILE_BYTES: u64 = 64 << 10;
 /// Costly look-ups in one interval.
 const MAX_LOOKUPS: usize = 2;
 /// Cheap first rows in one interval, so that a start is spread out.
@@ -46,7 +52,10 @@ struct Told {
     at: f64,
     workload: Arc<str>,
     placement: Option<Arc<Placement>>,
+    exe: Option<PathBuf>,
     details: Option<Details>,
+    /// The details are of a time when it had used a CPU-second.
+    looked_at_busy: bool,
     checksum: Option<Arc<str>>,
 }
 
@@ -73,7 +82,9 @@ impl Inventory {
         let mut lookups = MAX_LOOKUPS;
         let mut rows = Vec::new();
         let mut told = HashMap::with_capacity(self.told.len());
-        for process in scanner.processes() {
+        let notable = |one: &&Process| one.cpu_seconds >= NOTABLE_CPU_SECONDS;
+        let quiet = scanner.processes().filter(|one| !notable(one));
+        for process in scanner.processes().filter(notable).chain(quiet) {
             let key = (process.pid, process.start_ticks);
             let before = self.told.remove(&key);
             let young = process.first_seen >= boot_seconds;
@@ -101,22 +112,31 @@ impl Inventory {
             at: boot_seconds,
             workload: process.workload.key.clone(),
             placement: process.placement.clone(),
+            exe: process.exe.clone(),
             details: None,
+            looked_at_busy: false,
             checksum: None,
         });
         let moved = now.workload != process.workload.key || now.placement != process.placement;
         let mut news = first || moved;
-        if process.cpu_seconds >= NOTABLE_CPU_SECONDS {
-            if now.details.is_none() && *lookups > 0 {
-                *lookups -= 1;
-                now.details = Some(self.details(process));
+        if now.exe != process.exe {
+            (now.exe, now.details, now.checksum) = (process.exe.clone(), None, None);
+            now.looked_at_busy = false;
+        }
+        let notable = process.cpu_seconds >= NOTABLE_CPU_SECONDS;
+        let settled = boot_seconds - process.first_seen >= SETTLED_SECONDS;
+        // What a quiet program has loaded by then is not all that it will: once it is busy, again.
+        let due = if notable { !now.looked_at_busy } else { settled && now.details.is_none() };
+        if due && *lookups > 0 {
+            *lookups -= 1;
+            now.details = Some(self.details(process));
+            now.looked_at_busy = notable;
+            news = true;
+        }
+        if notable && now.checksum.is_none() {
+            if let Checksum::Known(checksum) = self.checksums.get(&self.exe_file(process.pid)) {
+                now.checksum = Some(checksum);
                 news = true;
-            }
-            if now.checksum.is_none() {
-                if let Checksum::Known(checksum) = self.checksums.get(&self.exe_file(process.pid)) {
-                    now.checksum = Some(checksum);
-                    news = true;
-                }
             }
         }
         if !news && boot_seconds - now.at < REPEAT_SECONDS {
@@ -147,7 +167,9 @@ impl Inventory {
         let settings = read("environ").map(|environ| {
             let mut settings = thread_counts(&environ);
             if language.name == Some("java") {
-                settings.extend(jvm_options(&read("cmdline").unwrap_or_default()));
+                let cmdline = read("cmdline").unwrap_or_default();
+                let file = |path: &str| self.proc.text_of(pid, path, MAX_ARGUMENT_FILE_BYTES);
+                settings.extend(jvm_options(&cmdline, &environ, file));
             }
             settings.into_iter().map(Arc::from).collect()
         });
@@ -258,5 +280,51 @@ mod tests {
         let checksum =
             (0..5).find_map(|i| rows_at(&mut scanner, 407.0 + f64::from(i)).pop()?.checksum);
         assert!(checksum.unwrap().starts_with("ba7816bf"));
+    }
+
+    #[test]
+    fn a_quiet_process_is_known_in_the_end_and_again_as_another_program() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("10");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(
+            directory.join("stat"),
+            "10 (work) S 1 1 1 0 -1 0 0 0 0 0 1 0 0 0 20 0 1 0 5 0 10",
+        )
+        .unwrap();
+        fs::write(directory.join("environ"), "GOMAXPROCS=2\0").unwrap();
+        fs::write(directory.join("cmdline"), "work\0").unwrap();
+        let become_program = |name: &str, content: &[u8]| {
+            let file = root.path().join(name);
+            fs::write(&file, content).unwrap();
+            let _ = fs::remove_file(directory.join("exe"));
+            std::os::unix::fs::symlink(&file, directory.join("exe")).unwrap();
+        };
+        become_program("first", b"..\xff Go buildinf:\x08\x02..go1.22.3\0..");
+        let proc = Proc::new(root.path());
+        let units = Units { ticks_per_second: 100.0, page_bytes: 4096, boot_time_ms: 0 };
+        let mut scanner = Scanner::new(proc.clone(), root.path(), units);
+        let mut inventory = Inventory::new(proc);
+        let mut rows_at = |boot_seconds: f64| {
+            scanner.scan(Moment { boot_seconds }).unwrap();
+            inventory.rows(&scanner, boot_seconds)
+        };
+        rows_at(100.0);
+        assert_eq!(rows_at(102.0)[0].language, None, "it may end before it is worth a look");
+        let row = rows_at(120.0).remove(0);
+        assert_eq!(
+            (row.language.as_deref(), row.runtime_version.as_deref()),
+            (Some("go"), Some("1.22.3"))
+        );
+        assert_eq!(row.runtime_settings.as_deref(), Some(&[Arc::from("GOMAXPROCS=2")][..]));
+        assert_eq!(row.checksum, None, "not worth its cost");
+        assert!(rows_at(122.0).is_empty());
+        become_program("second", b"at /rustc/abc/library");
+        fs::write(
+            directory.join("stat"),
+            "10 (other) S 1 1 1 0 -1 0 0 0 0 0 1 0 0 0 20 0 1 0 5 0 10",
+        )
+        .unwrap();
+        assert_eq!(rows_at(124.0)[0].language.as_deref(), Some("rust"));
     }
 }

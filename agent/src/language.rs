@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path};
 
+use crate::dotnet_bundle;
 use crate::elf_headers::ElfHeaders;
 use crate::procfs::maps::{self, basename};
 
@@ -67,7 +68,7 @@ pub fn by_name_and_maps(exe_name: &str, maps: &str) -> Language {
         "java" => Some("java"),
         "node" | "nodejs" => Some("node"),
         "ruby" => Some("ruby"),
-        "dotnet" => Some("dotnet"),
+        "dotnet" | "mono" | "mono-sgen" => Some("dotnet"),
         // What runs it, not what it reads: a profiler maps the files of others.
         _ => maps::parse(maps)
             .filter(|map| map.executable)
@@ -78,6 +79,9 @@ pub fn by_name_and_maps(exe_name: &str, maps: &str) -> Language {
     let mapped =
         |prefix: &str| maps::parse(maps).find_map(|map| version_after(basename(map.path), prefix));
     let runtime_version = match name {
+        Some("python") if stem.starts_with("pypy") => version_after(exe_name, "pypy")
+            .or_else(|| mapped("libpypy"))
+            .map(|version| format!("pypy {version}")),
         Some("python") => version_after(exe_name, "python").or_else(|| mapped("libpython")),
         // libruby-3.1.so.3.1 of Debian, libruby.so.3.1 of others.
         Some("ruby") => mapped("libruby-").or_else(|| mapped("libruby.so.")),
@@ -106,7 +110,14 @@ pub fn by_content(exe: &Path) -> Language {
         let elf = ElfHeaders::read(&file)?;
         let section = |name: &str| elf.section(name)?.read(&file, MAX_SECTION_BYTES);
         let (go, comment) = (section(".go.buildinfo"), section(".comment"));
-        Some(in_sections(go.as_deref(), comment.as_deref()))
+        let found = in_sections(go.as_deref(), comment.as_deref());
+        if found.name.is_none_or(|name| name == "c") {
+            if let Some(data) = section(".data").filter(|data| dotnet_bundle::is_host(data)) {
+                let runtime_version = dotnet_bundle::version(&data);
+                return Some(Language { name: Some("dotnet"), runtime_version });
+            }
+        }
+        Some(found)
     });
     match sections {
         Some(Language { name: None | Some("c"), .. }) | None => {}
@@ -115,10 +126,12 @@ pub fn by_content(exe: &Path) -> Language {
     let mut content = Vec::with_capacity(SEARCH_BYTES as usize);
     let read = File::open(exe).and_then(|file| file.take(SEARCH_BYTES).read_to_end(&mut content));
     let found = if read.is_ok() { in_content(&content) } else { Language::default() };
-    if found.name.is_some() {
-        return found;
+    match (found.name, sections) {
+        // Who compiled it stands in the sections alone.
+        (Some("cpp"), Some(compiled)) => Language { name: found.name, ..compiled },
+        (Some(_), _) | (None, None) => found,
+        (None, Some(compiled)) => compiled,
     }
-    sections.unwrap_or_default()
 }
 
 /// The sections that a linker leaves: Go's build information, and who compiled it (pure).
@@ -132,8 +145,27 @@ pub fn in_sections(go_buildinfo: Option<&[u8]>, comment: Option<&[u8]>) -> Langu
         let version = digits(&comment[at + b"rustc version ".len()..]);
         return Language { name: Some("rust"), runtime_version: version };
     }
-    let compiled = find(comment, b"GCC: (").or_else(|| find(comment, b"clang version "));
-    Language { name: compiled.map(|_| "c"), runtime_version: None }
+    match compiler(comment) {
+        Some(runtime_version) => Language { name: Some("c"), runtime_version },
+        None => Language::default(),
+    }
+}
+
+/// `gcc 12.2.0` or `clang 14.0.6`; the outer None where no compiler of C is
+/// named. A linked program names several, those of its start-up code too: the
+/// last one is what the linker met last, hence clang's own before GCC's.
+fn compiler(comment: &[u8]) -> Option<Option<String>> {
+    let entries = comment.split(|b| *b == 0);
+    let clang = entries.clone().find_map(|entry| {
+        let at = find(entry, b"clang version ")? + b"clang version ".len();
+        Some(digits(&entry[at..]).map(|version| format!("clang {version}")))
+    });
+    clang.or_else(|| {
+        // `GCC: (Debian 12.2.0-14+deb12u1) 12.2.0`
+        let entry = entries.rev().find(|entry| entry.starts_with(b"GCC: ("))?;
+        let at = entry.iter().rposition(|b| *b == b')')? + 1;
+        Some(digits(entry[at..].trim_ascii_start()).map(|version| format!("gcc {version}")))
+    })
 }
 
 pub(crate) fn in_content(content: &[u8]) -> Language {
@@ -145,6 +177,10 @@ pub(crate) fn in_content(content: &[u8]) -> Language {
     // Panic messages of the standard library carry their source path.
     if find(content, b"/rustc/").or_else(|| find(content, b"library/core/src/")).is_some() {
         return Language { name: Some("rust"), runtime_version: None };
+    }
+    // The name of std::exception's type information: C++ linked statically.
+    if find(content, b"\0St9exception\0").is_some() {
+        return Language { name: Some("cpp"), runtime_version: None };
     }
     Language::default()
 }
@@ -194,7 +230,7 @@ pub fn java_release(text: &str) -> Option<String> {
 }
 
 /// Looks through node's executable a piece at a time: it is larger than all else that the agent holds.
-fn node_release(mut content: impl Read, piece_bytes: usize) -> Option<String> {
+pub(crate) fn node_release(mut content: impl Read, piece_bytes: usize) -> Option<String> {
     const MARK: &[u8] = b"nodejs.org/download/release/v";
     let mut piece = Vec::new();
     loop {
@@ -249,6 +285,14 @@ mod tests {
             ("uwsgi", MAPS, Some("python"), Some("3.11")),
             ("java", "", Some("java"), None),
             ("node", "", Some("node"), None),
+            ("mono-sgen", "", Some("dotnet"), None),
+            ("pypy3.10", "", Some("python"), Some("pypy 3.10")),
+            (
+                "pypy3",
+                "0-1 r-xp 0 0 1 /opt/lib/libpypy3.10-c.so\n",
+                Some("python"),
+                Some("pypy 3.10"),
+            ),
             ("postgres", "", None, None),
         ] {
             let found = by_name_and_maps(exe, maps);
@@ -266,7 +310,20 @@ mod tests {
         assert_eq!((rust.name, rust.runtime_version.as_deref()), (Some("rust"), Some("1.75.0")));
         let go = in_sections(Some(b"\xff Go buildinf:\x08\x02\0\0\x08go1.23.0\x10path"), None);
         assert_eq!((go.name, go.runtime_version.as_deref()), (Some("go"), Some("1.23.0")));
-        assert_eq!(in_sections(None, Some(b"GCC: (GNU) 8.5.0\0")).name, Some("c"));
+        for (comment, version) in [
+            (&b"GCC: (GNU) 8.5.0\0"[..], Some("gcc 8.5.0")),
+            (b"GCC: (Debian 12.2.0-14+deb12u1) 12.2.0\0", Some("gcc 12.2.0")),
+            (
+                b"GCC: (Debian 12.2.0-14) 12.2.0\0Debian clang version 14.0.6\0",
+                Some("clang 14.0.6"),
+            ),
+            (b"GCC: (odd", None),
+        ] {
+            let found = in_sections(None, Some(comment));
+            let name = comment.ends_with(b"\0").then_some("c");
+            assert_eq!((found.name, found.runtime_version.as_deref()), (name, version));
+        }
+        assert_eq!(in_content(b"..\0St9exception\0..").name, Some("cpp"));
         assert_eq!(in_sections(None, None), Language::default());
     }
 

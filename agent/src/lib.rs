@@ -5,6 +5,7 @@
 //! rows, `wire` encodes the rows, `publish` brings them to the bus. Nothing
 //! here interprets a figure: that is the analyzer's work.
 
+mod abilities;
 mod agent;
 mod cgroup;
 mod check;
@@ -15,11 +16,13 @@ mod cloud;
 mod config;
 mod containers;
 mod counters;
+mod dotnet_bundle;
 mod elf_headers;
 mod export;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod gateway;
+mod gpu_processes;
 mod guest;
 mod hardware;
 mod https;
@@ -34,6 +37,7 @@ mod perf_event;
 mod procfs;
 mod profile_command;
 mod profile_output;
+mod profile_rows;
 mod profiler;
 mod publish;
 mod runtime_settings;
@@ -42,13 +46,13 @@ mod wire;
 mod workload_key;
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use cli::{Cli, Command};
-use config::{Config, ConfigError, Options};
+use config::gateway::Devices;
+use config::{Config, ConfigError};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -60,15 +64,21 @@ const NOTHING_FOUND: u8 = 1;
 
 /// Runs the command line; the whole of the binary.
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Run { config, options } => resolve(config, *options).and_then(run),
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        if let Some(wrong) = cli::wrong_variable(&error, |name| std::env::var(name).ok()) {
+            eprintln!("eo-agent: {wrong}");
+            std::process::exit(CONFIGURATION_ERROR.into());
+        }
+        error.exit()
+    });
+    let outcome = match cli.command {
+        Command::Run { config, options } => config::read(config.as_deref(), *options).and_then(run),
         Command::Profile(options) => match profile_command::run(&options) {
             Ok(false) => return ExitCode::from(NOTHING_FOUND),
             outcome => outcome.map(drop),
         },
-        Command::Check { config, options, output } => {
-            resolve(config, *options).map(|config| check::print(&config, output))
-        }
+        Command::Check { config, options, output } => config::read(config.as_deref(), *options)
+            .and_then(|(config, devices)| check::print(&config, &devices, output)),
         Command::Meters { config, options } => gateway::start(&config, *options),
     };
     match outcome {
@@ -80,15 +90,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn resolve(file: Option<PathBuf>, flags: Options) -> Result<Config, ConfigError> {
-    let file = file.as_deref().map(Options::from_file).transpose()?.unwrap_or_default();
-    flags.or(file).resolve()
-}
-
 /// One thread does everything but profiling: a second core is for others.
-fn run(config: Config) -> Result<(), ConfigError> {
+fn run((config, devices): (Config, Devices)) -> Result<(), ConfigError> {
     let level = config.log_level;
-    run_until_stopped(level, agent::run(config))
+    run_until_stopped(level, agent::run(config, devices))
 }
 
 /// Logging and the runtime, around what a command does.

@@ -1,12 +1,13 @@
 //! What this machine is: the node row of the inventory.
 //!
 //! Everything comes from files; a file that is not there leaves a NULL, never
-//! a guess. `capabilities` and `missing` say what the rest of the agent found.
+//! a guess. `capabilities` and `missing` come from `abilities`.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::abilities::{self, Ability};
 use crate::cloud::Cloud;
 use crate::hardware::{self, Frequencies};
 use crate::procfs::node::{cpu_info, memory_bytes};
@@ -27,15 +28,9 @@ pub struct Node {
     pub frequencies: Frequencies,
     pub gpus: Option<Vec<String>>,
     pub instance_type: Option<String>,
+    /// Of a virtual machine, as its hypervisor names it.
+    pub vm_uuid: Option<String>,
     pub cloud: Option<Cloud>,
-}
-
-/// What the agent can do here, and what it can't and why.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Abilities {
-    pub capabilities: Vec<String>,
-    /// `name: reason`
-    pub missing: Vec<String>,
 }
 
 /// DMI product names of hypervisors.
@@ -82,6 +77,8 @@ pub fn discover(proc: &Proc, sysfs: &Path) -> Node {
         frequencies: hardware::frequencies(sysfs),
         gpus: hardware::gpus(sysfs),
         instance_type,
+        // Readable by root only. By it the host's agent knows this guest.
+        vm_uuid: is_virtual.then(|| dmi("product_uuid")).flatten().map(|it| it.to_lowercase()),
         cloud,
     }
 }
@@ -105,7 +102,7 @@ fn read(path: &Path) -> Option<String> {
 }
 
 impl Node {
-    pub fn row(&self, abilities: &Abilities) -> InventoryRow {
+    pub fn row(&self, abilities: &[Ability]) -> InventoryRow {
         let text = |value: &Option<String>| value.as_deref().map(Arc::from);
         let list = |values: &[String]| Some(values.iter().map(|v| Arc::from(v.as_str())).collect());
         InventoryRow {
@@ -118,13 +115,14 @@ impl Node {
             cpu_mhz: self.cpu_mhz,
             memory_bytes: self.memory_bytes,
             is_virtual: self.is_virtual,
-            capabilities: list(&abilities.capabilities),
-            missing: list(&abilities.missing),
+            capabilities: list(&abilities::names(abilities)),
+            missing: list(&abilities::missing(abilities)),
             cpu_min_mhz: self.frequencies.min_mhz,
             cpu_max_mhz: self.frequencies.max_mhz,
             governor: text(&self.frequencies.governor),
             gpus: self.gpus.as_deref().and_then(list),
             instance_type: text(&self.instance_type),
+            vm_uuid: text(&self.vm_uuid),
             ..Default::default()
         }
     }
@@ -143,6 +141,22 @@ mod tests {
             Some("Dell Inc. PowerEdge R750")
         );
         assert_eq!(node_type(None, some("x")), None);
+    }
+
+    #[test]
+    fn a_guest_tells_the_uuid_by_which_its_host_knows_it_and_a_bare_machine_none() {
+        let root = tempfile::tempdir().unwrap();
+        let dmi = root.path().join("class/dmi/id");
+        fs::create_dir_all(&dmi).unwrap();
+        fs::write(dmi.join("product_uuid"), "4C4C4544-0000-2010-8020-80C04F202020\n").unwrap();
+        for (product, uuid) in [
+            ("Standard PC (Q35 + ICH9, 2009)", Some("4c4c4544-0000-2010-8020-80c04f202020")),
+            ("PowerEdge R750", None),
+        ] {
+            fs::write(dmi.join("product_name"), product).unwrap();
+            let found = discover(&Proc::new(root.path()), root.path());
+            assert_eq!(found.vm_uuid.as_deref(), uuid, "{product}");
+        }
     }
 
     #[test]

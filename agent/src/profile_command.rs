@@ -100,9 +100,7 @@ fn sample(profiler: Profiler, options: &ProfileOptions) -> (Sums, u64) {
             eprintln!("eo-agent: {:.0} of {} s", started.elapsed().as_secs_f64(), options.seconds);
         }
     }
-    if let Some(window) = profiler.finish(LAST_WINDOW_WITHIN) {
-        take(window);
-    }
+    profiler.finish(LAST_WINDOW_WITHIN).into_iter().for_each(take);
     (sums, lost)
 }
 

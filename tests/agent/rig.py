@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -65,9 +65,12 @@ def counting_rapl(sysfs: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def busy_shell() -> Iterator[subprocess.Popen[bytes]]:
-    """A program that is always on a CPU when nothing else is: on a quiet machine a profile would be empty."""
-    with subprocess.Popen(["nice", "sh", "-c", "while :; do :; done"]) as process:
+def busy_shell(before: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that is always on a CPU when nothing else is: on a quiet machine a profile would be empty.
+
+    `before` starts it, e.g. as another user; it has to become the program by exec.
+    """
+    with subprocess.Popen([*before, "nice", "sh", "-c", "while :; do :; done"]) as process:
         try:
             yield process
         finally:

@@ -60,12 +60,18 @@ class SimulatedPdus:
         return f"127.0.0.1:{self.port}"
 
 
-@contextlib.contextmanager
-def simulated_pdus(folder: Path) -> Iterator[SimulatedPdus]:
+def snmpsim() -> str:
+    """The program that answers as a PDU."""
     beside = Path(sys.executable).parent / "snmpsim-command-responder"
     program = str(beside) if beside.exists() else shutil.which("snmpsim-command-responder")
     if program is None:
         missing("snmpsim is not installed: pip install snmpsim pysmi cryptography")
+    return program
+
+
+@contextlib.contextmanager
+def simulated_pdus(folder: Path) -> Iterator[SimulatedPdus]:
+    program = snmpsim()
     pdus = SimulatedPdus(folder, free_udp_port())
     pdus.walks.mkdir()
     for walk in (*OWN.glob("*.snmprec"), *WALKS.glob("apc-*.snmprec")):
@@ -73,7 +79,7 @@ def simulated_pdus(folder: Path) -> Iterator[SimulatedPdus]:
     # One to be written over by a test; snmpsim learns of new files at its start only.
     shutil.copy(OWN / "own-raritan-px.snmprec", pdus.walks / "own-counting.snmprec")
     log = folder / "snmpsim.log"
-    command = [str(program), "--v3-engine-id", "auto", "--data-dir", str(pdus.walks)]
+    command = [program, "--v3-engine-id", "auto", "--data-dir", str(pdus.walks)]
     command += ["--agent-udpv4-endpoint", pdus.address, "--cache-dir", str(folder / "cache")]
     command += ["--v3-user", "eo", "--v3-auth-key", AUTH_PASSWORD, "--v3-auth-proto", "SHA256"]
     command += ["--v3-priv-key", PRIV_PASSWORD, "--v3-priv-proto", "AES128"]
@@ -130,6 +136,19 @@ def gateway(folder: Path, file: str, sink: tuple[str, ...] = ("stdout",), **envi
             yield Gateway(folder, child)
         finally:
             child.kill()
+
+
+def promises(rows: list[Row]) -> None:
+    """What every meter's rows keep to, here on rows with figures (`contract.rs` holds the same in the agent)."""
+    assert rows
+    for row in rows:
+        known = [row[name] for name in ("energy_joules", "power_watts", "temp_c") if row[name] is not None]
+        assert known or row["reason"], row
+        assert row["tier"] or row["power_watts"] is None, row
+        assert row["interval_seconds"] > 0, row
+        assert all(row[name] is None or row[name] >= 0 for name in ("energy_joules", "power_watts")), row
+    assert len({(row["zone"], row["timestamp"]) for row in rows}) == len(rows), "one row a zone and moment"
+    assert any(row["power_watts"] is not None or row["energy_joules"] is not None for row in rows), "figures"
 
 
 def secret(folder: Path, value: str) -> Path:

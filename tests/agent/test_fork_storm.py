@@ -1,18 +1,22 @@
-"""A thousand forks a second: the agent stays up, stays cheap, and the CPU time of what it never saw is accounted."""
+"""A thousand forks a second: the agent stays up and cheap, and what it never saw is accounted: CPU time and stacks."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import time
+import urllib.request
+from collections import Counter
 from pathlib import Path
 
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from .profiling import AGENT
-from .rig import missing
+from .profiling import AGENT, needs_agent_and_root
+from .rig import free_port, missing
 from .test_short_lived import told, used, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -46,16 +50,39 @@ int main(int argc, char **argv) {
 """
 
 
+def own_metrics(port: int) -> dict[tuple[str, str], float]:
+    """The agent's own figures by name and cause."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+    samples = (sample for family in families for sample in family.samples)
+    return {(sample.name, sample.labels.get("cause", "")): sample.value for sample in samples}
+
+
+def stacks(output: Path) -> Counter[tuple[str, str]]:
+    """Samples by workload and root frame."""
+    found: Counter[tuple[str, str]] = Counter()
+    for line in output.read_text().splitlines():
+        row = json.loads(line) if line.endswith("}") else {"kind": ""}
+        if row["kind"] == "profiles":
+            found[row["workload"], row["stack"][0]] += row["sample_count"]
+    return found
+
+
+def storm_program(folder: Path) -> Path:
+    """The built storm. Skips, or fails in CI, without a compiler."""
+    if shutil.which("cc") is None:
+        missing("a C compiler is needed")
+    source, program = folder / "storm.c", folder / "storm"
+    source.write_text(STORM)
+    subprocess.run(["cc", "-O1", "-o", str(program), str(source)], check=True)
+    return program
+
+
 def test_a_thousand_forks_a_second_are_accounted(tmp_path: Path) -> None:
     """The workload's CPU seconds by the agent are the kernel's, within a tenth and two ticks."""
     if not os.access(AGENT, os.X_OK):
         missing("the agent is not built: run `make up` or cargo build --release in agent/")
-    if shutil.which("cc") is None:
-        missing("a C compiler is needed")
-    source, program = tmp_path / "storm.c", tmp_path / "storm"
-    source.write_text(STORM)
-    subprocess.run(["cc", "-O1", "-o", str(program), str(source)], check=True)
-    output = tmp_path / "rows"
+    program, output = storm_program(tmp_path), tmp_path / "rows"
     options = ["--sink", "stdout", "--interval-seconds", "0.5", "--profile-hz", "19", "--log-level", "warn"]
     environment = {**os.environ, "EO_WORKLOAD": "storm"}
     with output.open("wb") as out, subprocess.Popen([str(AGENT), "run", *options], stdout=out) as agent:
@@ -87,3 +114,41 @@ def test_a_thousand_forks_a_second_are_accounted(tmp_path: Path) -> None:
     if rate < GOAL_PER_SECOND:
         missing(f"this machine made {rate:.0f} forks a second, the test needs {GOAL_PER_SECOND}")
     assert abs(accounted - kernels) <= 0.1 * kernels + 0.02
+
+
+def test_samples_of_processes_that_no_look_saw_stay_as_rows_that_say_so(tmp_path: Path) -> None:
+    """Each sample that was taken is in one row; those of the storm's children belong to nobody, and are counted so."""
+    needs_agent_and_root()
+    program, output, port = storm_program(tmp_path), tmp_path / "rows", free_port()
+    options = ["--sink", "stdout", "--interval-seconds", "5", "--profile-hz", "99", "--log-level", "warn"]
+    options += ["--metrics-listen", f"127.0.0.1:{port}"]
+    taken, lost = ("eo_agent_stack_samples_total", ""), ("eo_agent_stack_samples_lost_total", "")
+    unattributed = "eo_agent_stack_samples_unattributed_total"
+    with output.open("wb") as out, subprocess.Popen([str(AGENT), "run", *options], stdout=out) as agent:
+        try:
+            wait_for(lambda: output.stat().st_size > 0)
+            with subprocess.Popen([str(program), str(SECONDS), "2000"], stdout=subprocess.PIPE) as storm:
+                assert storm.stdout
+                storm.stdout.readline()
+                storm.kill()
+            # The window that holds the end of the storm is ten seconds at most.
+            past = own_metrics(port)[taken]
+            wait_for(lambda: own_metrics(port)[taken] > past)
+            # Rows are written a moment after they are counted.
+            wait_for(lambda: own_metrics(port)[taken] == stacks(output).total())
+            told, rows = own_metrics(port), stacks(output)
+        finally:
+            agent.terminate()
+    nobodys = {root: count for (workload, root), count in rows.items() if workload == "unattributed/unseen"}
+    print(f"{told[taken]:.0f} samples taken, {told[lost]:.0f} lost; of nobody: {nobodys}")
+    assert rows.total() == told[taken]
+    assert nobodys == {
+        frame: told[unattributed, cause]
+        for frame, cause in (
+            ("[exited before it was seen]", "not_seen"),
+            ("[exiting: its pid was gone]", "exiting"),
+            ("[outside the agent's pid namespace]", "other_namespace"),
+        )
+        if told[unattributed, cause]
+    }
+    assert nobodys["[exited before it was seen]"] > 0

@@ -19,12 +19,13 @@ from typing import Any
 import pytest
 
 from .rig import missing
-from .simulated import ROOT, eventually, gateway, secret
+from .simulated import ROOT, eventually, gateway, promises, secret
 
 pytestmark = pytest.mark.slow
 
 DATA = ROOT.parent / "shared" / "data"
 MOCKUP = DATA / "dmtf-redfish" / "public-rackmount1"
+SUSHY = DATA / "sushy-redfish"
 POWER_LOG = (
     DATA
     / "mlperf-inference-v4.1-power/closed/NVIDIA/results/H200-SXM-141GBx8_TRT_MaxQ"
@@ -192,6 +193,7 @@ def test_the_power_of_a_chassis_is_filed_under_its_node(tmp_path: Path, authorit
         assert (row["host"], row["zone"], row["tier"]) == ("node-a", "bmc-a", "bmc")
         assert (row["power_watts"], row["energy_joules"], row["temp_c"]) == (374, None, 39)
         assert "not energy" in row["reason"]
+        promises(running.rows(meter="redfish"))
         assert running.stop() == 0
 
 
@@ -205,6 +207,135 @@ def test_a_counter_of_joules_is_preferred_where_it_moves(tmp_path: Path, authori
         row = running.row(energy_joules=100)
         assert row["power_watts"] == pytest.approx(100 / row["interval_seconds"])
         assert row["reason"] is None
+        promises(running.rows(meter="redfish"))
+
+
+SUPPLIES = f"{CHASSIS}/PowerSubsystem/PowerSupplies"
+
+
+def of_supply(bay: int) -> Any:
+    """What the mockup's supply measures, or None where it says nothing."""
+    file = MOCKUP / "Chassis/1U/PowerSubsystem/PowerSupplies" / f"Bay{bay}" / "Metrics/index.json"
+    return json.loads(file.read_text())["InputPowerWatts"]["Reading"] if file.exists() else None
+
+
+def test_without_environment_metrics_the_supplies_are_summed(tmp_path: Path, authorities: Path) -> None:
+    """DMTF's mockup less its EnvironmentMetrics: of the two bays of its PowerSubsystem one is empty."""
+    present = [watts for watts in (of_supply(1), of_supply(2)) if watts is not None]
+    with (
+        server(mockup({f"{CHASSIS}/EnvironmentMetrics": None, f"{CHASSIS}/Power": None}), LOGIN, authorities) as url,
+        gateway(tmp_path, bmc(tmp_path, url, more=with_ca(authorities))) as running,
+    ):
+        row = running.row(meter="redfish")
+        assert present
+        assert row["power_watts"] == pytest.approx(sum(present))
+        assert row["tier"] == "bmc"
+        promises(running.rows(meter="redfish"))
+
+
+@pytest.mark.parametrize(
+    ("second", "watts"),
+    [
+        ({"InputPowerWatts": {"Reading": 62.6}}, 1000.0),
+        ({}, None),
+        ({"InputPowerWatts": {"Reading": None}}, None),
+        ("absent", 937.4),
+    ],
+    ids=["two", "silent", "null", "empty bay"],
+)
+def test_one_silent_supply_makes_the_sum_unknown_and_an_empty_bay_does_not(
+    tmp_path: Path, authorities: Path, second: Any, watts: float | None
+) -> None:
+    """The second bay of the mockup, changed; nothing else reports power."""
+    changed: dict[str, Any] = {f"{CHASSIS}/EnvironmentMetrics": None, f"{CHASSIS}/Power": None}
+    bay = {"@odata.id": f"{SUPPLIES}/Bay2", "Metrics": {"@odata.id": f"{SUPPLIES}/Bay2/Metrics"}}
+    changed[f"{SUPPLIES}/Bay2"] = bay | ({"Status": {"State": "Absent"}} if second == "absent" else {})
+    changed[f"{SUPPLIES}/Bay2/Metrics"] = {} if second == "absent" else second
+    with (
+        server(mockup(changed), LOGIN, authorities) as url,
+        gateway(tmp_path, bmc(tmp_path, url, more=with_ca(authorities))) as running,
+    ):
+        row = running.row(meter="redfish")
+        assert row["power_watts"] == (watts if watts is None else pytest.approx(watts))
+        assert watts is not None or "InputPowerWatts" in row["reason"]
+
+
+BLADE_POWER = "/redfish/v1/Chassis/Blade1/Power"
+
+
+def older(changed: dict[str, Any] | None = None) -> Answer:
+    """Sushy's samples of an older enclosure: five chassis in one collection, Power behind one of them.
+
+    That Power tells the supplies' output only; PowerControl is added.
+    """
+    if not SUSHY.exists():
+        missing(f"{SUSHY} is missing")
+
+    def sample(name: str) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads((SUSHY / name).read_text())
+        return document
+
+    blade = sample("chassis.json")
+    silent = {"Id": "other"}
+    documents: dict[str, Any] = {"/redfish/v1/Chassis": sample("chassis_collection.json")}
+    for member in documents["/redfish/v1/Chassis"]["Members"]:
+        documents[member["@odata.id"]] = silent
+    # The sample's chassis has no link to it, as the Redfish of its day (1.0) wants.
+    blade["Power"] = {"@odata.id": BLADE_POWER}
+    documents["/redfish/v1/Chassis/Blade1"] = blade
+    documents[BLADE_POWER] = sample("power.json") | {"PowerControl": [{"PowerConsumedWatts": 344}]}
+    documents[blade["Thermal"]["@odata.id"]] = sample("thermal.json")
+    documents |= changed or {}
+
+    def answer(path: str) -> tuple[int, bytes]:
+        found = documents.get(path)
+        return (404, b"") if found is None else (200, json.dumps(found).encode())
+
+    return answer
+
+
+def test_an_older_enclosure_is_read_by_its_power(tmp_path: Path, authorities: Path) -> None:
+    """The one chassis of five that has Power; its temperature is the hottest CPU of Thermal, where one says."""
+    with (
+        server(older(), LOGIN, authorities) as url,
+        gateway(tmp_path, bmc(tmp_path, url, more=with_ca(authorities))) as running,
+    ):
+        row = running.row(meter="redfish")
+        cpus = [
+            sensor["ReadingCelsius"]
+            for sensor in json.loads((SUSHY / "thermal.json").read_text())["Temperatures"]
+            if sensor["PhysicalContext"] == "CPU" and sensor["Status"]["State"] != "Absent"
+        ]
+        assert (row["power_watts"], row["temp_c"]) == (344, max(cpus, default=None))
+        promises(running.rows(meter="redfish"))
+
+
+def test_the_output_of_supplies_is_not_the_power_of_a_chassis(tmp_path: Path, authorities: Path) -> None:
+    """The sample's Power as it is: what supplies give is less than what they take, so the figure is unknown."""
+    power = json.loads((SUSHY / "power.json").read_text()) if SUSHY.exists() else {}
+    with (
+        server(older({BLADE_POWER: power}), LOGIN, authorities) as url,
+        gateway(tmp_path, bmc(tmp_path, url, more=with_ca(authorities))) as running,
+    ):
+        row = running.row(meter="redfish")
+        assert row["power_watts"] is None
+        assert "no PowerConsumedWatts" in row["reason"]
+
+
+def test_two_chassis_with_power_have_to_be_told_apart(tmp_path: Path, authorities: Path) -> None:
+    """Adding them up would count a blade and its enclosure twice; named, one of them is read."""
+    both = {"/redfish/v1/Chassis/Blade2": {"Power": {"@odata.id": "/redfish/v1/Chassis/Blade2/Power"}}}
+    both |= {"/redfish/v1/Chassis/Blade2/Power": {"PowerControl": [{"PowerConsumedWatts": 50}]}}
+    for more, watts in [("", None), ('chassis = "Blade2"', 50)]:
+        folder = tmp_path / (more[:7] or "none")
+        folder.mkdir()
+        with (
+            server(older(both), LOGIN, authorities) as url,
+            gateway(folder, bmc(folder, url, more=with_ca(authorities) + "\n" + more)) as running,
+        ):
+            row = running.row(meter="redfish")
+            assert row["power_watts"] == watts
+            assert watts is not None or "Blade1, Blade2" in row["reason"]
 
 
 def power_only(watts: object) -> dict[str, Any]:

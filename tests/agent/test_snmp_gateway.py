@@ -22,6 +22,7 @@ from .simulated import (
     eventually,
     free_udp_port,
     gateway,
+    promises,
     secret,
     simulated_pdus,
 )
@@ -85,6 +86,7 @@ def test_metered_outlets_go_to_their_nodes_and_the_rest_to_the_gateway(
             assert (row["tenant"], row["kind"]) == ("acme", "meters")
             assert row["energy_joules"] is None, "a step of 0.1 kWh is hours of this outlet"
             assert "energy" in row["reason"]
+        promises(running.rows(meter="snmp"))
         assert sum(row["power_watts"] for row in of_outlet.values()) == pytest.approx(1210, abs=100)
         assert running.stop() == 0
 
@@ -134,6 +136,7 @@ def test_other_vendors_and_answers_that_are_no_figures(
         rows = running.rows()
         assert {row["zone"]: row["power_watts"] for row in rows} == {f"p/{zone}": w for zone, w in expected.items()}
         assert all(row["reason"] for row in rows if row["power_watts"] is None)
+        promises(rows)
 
 
 def test_who_can_not_be_asked_says_why_and_the_others_go_on(tmp_path: Path, pdus: SimulatedPdus) -> None:

@@ -87,10 +87,17 @@ def test_the_less_is_known_the_wider_the_interval_and_the_reason_says_so(missing
     assert missing in less.reason
 
 
-def test_hardware_newer_than_the_data_gets_a_much_wider_interval() -> None:
-    known, newer = default_model().curve(SERVER), default_model().curve(replace(SERVER, year=2031))
-    assert newer.full.upper / newer.full.lower > 2 * known.full.upper / known.full.lower
+def test_hardware_newer_than_the_data_gets_the_width_that_earlier_models_needed_and_more_each_year() -> None:
+    known, newer, far = (default_model().curve(replace(SERVER, year=year)) for year in (2023, 2028, 2040))
+    spread = [curve.full.upper / curve.full.lower for curve in (known, newer, far)]
+    assert spread[0] < spread[1] < spread[2]
     assert "newer" in newer.reason
+
+
+def test_a_cpu_newer_than_all_keeps_the_newest_ratio_to_its_tdp_whatever_the_year() -> None:
+    nodes = [replace(SERVER, cpu_model="x", tdp_watts=300.0, year=year) for year in (2030, 2040)]
+    newer, later = (default_model().curve(node).full.value for node in nodes)
+    assert newer == pytest.approx(later, rel=1e-6)
 
 
 def test_a_cpu_nobody_published_gets_a_wider_interval() -> None:

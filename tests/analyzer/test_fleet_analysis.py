@@ -5,6 +5,7 @@ The telemetry is simulated (benchmarks/simulated_telemetry.py).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,17 +13,32 @@ from typing import Any
 
 import pytest
 from benchmarks.series_server import serving
-from benchmarks.simulated_telemetry import Fleet, declarations, last_hour, write
+from benchmarks.simulated_telemetry import TENANTS, Fleet, declarations, last_hour, write
 
 from energy_orchestrator.analyze.estimator import default_model
+from energy_orchestrator.analyze.fingerprint import FingerprintModel
 from energy_orchestrator.analyze.operation_cost import NO_ENERGY, NOT_COUNTED, NOTHING_DONE, ONE_WINDOW
 from energy_orchestrator.errors import InvalidInputError
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.services import advisor, analyzer, measurements
 from energy_orchestrator.services.analyzer import Analyzer
-from energy_orchestrator.services.fleet_analysis import Found, Place, Task, advise, analyse, attribute, cost_of, costs
+from energy_orchestrator.services.fleet_analysis import (
+    Found,
+    Place,
+    Task,
+    advise,
+    analyse,
+    attribute,
+    cost_of,
+    costs,
+    fingerprint,
+)
+from energy_orchestrator.services.fleet_fingerprints import settled
 from energy_orchestrator.services.shards import Worker
+from energy_orchestrator.store.records.database import Database
+from energy_orchestrator.store.records.fingerprints import PostgresFingerprints
 from energy_orchestrator.store.series.port import SeriesStore
+from records.shared import new_database, new_url
 
 from .world import World
 
@@ -141,6 +157,41 @@ def test_workers_of_a_stream_each_go_on_where_they_stopped(fleet: SeriesStore) -
     assert len(fleet.query(NODES)) == FLEET.nodes * FLEET.minutes
 
 
+@pytest.fixture(scope="module")
+def records() -> Iterator[Database]:
+    database = new_database()
+    yield database
+    database.close()
+
+
+def test_fingerprints_are_made_by_workers_as_by_one(fleet: SeriesStore, records: Database) -> None:
+    """Into a real Postgres; one node in fifty is profiled."""
+    attribute(fleet, TASK)
+    store, version = PostgresFingerprints(records), FingerprintModel.shipped().version
+
+    def kept() -> dict[tuple[str, str], list[float]]:
+        rows = [row for tenant in TENANTS for row in store.listed(tenant, version)]
+        return {(row.tenant, row.workload): row.vector.tolist() for row in rows}
+
+    one = fingerprint(fleet, records, TASK)
+    alone = kept()
+    assert sum(one.values()) == len(alone) > 10
+    made, groups = settled(store, [one], TASK.end)
+    numbers = {(tenant, cluster) for tenant in TENANTS for cluster in store.clusters(tenant).values()}
+    assert (made, groups) == (len(alone), len(numbers))
+    with records.transaction() as connection:
+        connection.execute("TRUNCATE fingerprint")
+    parts = [fingerprint(fleet, records, TASK, Worker(number, 3)) for number in range(3)]
+    assert sum(sum(part.values()) for part in parts) == len(alone)
+    assert kept() == alone
+
+
+def test_records_that_cannot_be_read_are_an_error_that_says_so(tmp_path: Path) -> None:
+    place = Place(folder=tmp_path / "series", records_url_file=tmp_path / "missing")
+    with pytest.raises(InvalidInputError, match="URL of Postgres"):
+        analyse(place, TASK)
+
+
 def test_a_chdb_folder_is_not_shared(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="one process"):
         analyse(Place(folder=tmp_path), TASK, workers=2)
@@ -150,7 +201,9 @@ def test_a_chdb_folder_is_not_shared(tmp_path: Path) -> None:
 def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     """Through the adapter for ClickHouse servers, on chDB behind its interface."""
     with serving(tmp_path / "series") as (url, _):
-        place = Place(url=url)
+        address = tmp_path / "records"
+        address.write_text(new_url())
+        place = Place(url=url, records_url_file=address)
         with place.open() as store:
             write(store, replace(FLEET, nodes=40))
             one = analyse(place, TASK)
@@ -161,6 +214,8 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
             assert same(written, rows(store))
     assert one.recommendations
     assert (advice(two), per_operation(two)) == (advice(one), per_operation(one))
+    assert one.fingerprints
+    assert (two.fingerprints, two.groups) == (one.fingerprints, one.groups)
 
 
 def window(joules: float | None, operations: float | None, second: int = 0) -> MeasuredWindow:

@@ -207,3 +207,17 @@ def test_fingerprints_show_groups_and_why_others_are_alike(served: Run) -> None:
     near = served("fingerprints", "neighbours", "declared/inference", "-o", "json")
     assert near.json()[0]["reason"].startswith("same hot path: json decoding")
     assert served("fingerprints", "neighbours", "declared/nothing").code == 5
+    one_group = served("fingerprints", "list", "--group", "1")
+    assert "declared/inference" in one_group.out
+    assert "declared/poller" not in one_group.out
+    assert "no workload is in group 7" in served("fingerprints", "list", "--group", "7").out.lower()
+    assert "1 more" in served("fingerprints", "list", "--limit", "1").out
+
+
+def test_groups_say_what_their_members_do(served: Run) -> None:
+    shown = served("fingerprints", "groups").out
+    assert "json decoding" in shown
+    assert "1 groups; 1 workloads are in none" in shown
+    assert served("fingerprints", "groups", "-o", "json").json() == [
+        {"group": 1, "does": ["json decoding"], "workloads": ["declared/inference"]}
+    ]

@@ -267,7 +267,7 @@ def test_rate_limits_and_cool_downs_are_read_from_the_records(database: Database
         assert rollouts.started_since(connection, "other", NOW - timedelta(hours=1)) == 0
         assert outcomes.last_revert(connection, "local", one.target.workload) == NOW
         assert outcomes.last_revert(connection, "local", "declared/other") is None
-        assert outcomes.saving_ratios(connection, "local", "batching") == [0.4, None]
+        assert [it.saved_share for it in outcomes.tried(connection, "local", "batching")] == [0.4, None]
         assert outcomes.claims(connection, "local", "batching") == [(one.confidence, True), (one.confidence, False)]
 
 

@@ -274,7 +274,8 @@ def test_a_smaller_instance_holds_the_peaks_and_draws_less() -> None:
     assert chosen.memory_gb >= 11 * 1.15
     assert chosen.isa == "x86_64"
     assert found.finding.cost_per_day is None
-    assert "Price unknown" in found.finding.explanation
+    assert f"no price of m5.4xlarge and {chosen.name} was given" in found.finding.explanation
+    assert recommendation(found, 1000.0, RankingSettings(price_per_kwh=0.3), "id", NOW).expected_savings_cost is None
 
 
 def test_money_is_said_where_both_prices_are_known() -> None:
@@ -283,6 +284,13 @@ def test_money_is_said_where_both_prices_are_known() -> None:
     assert found is not None
     assert found.finding.cost_per_day is not None
     assert found.finding.cost_per_day.value == pytest.approx(12)
+
+
+def test_one_price_is_not_enough_for_money_and_the_missing_one_is_named() -> None:
+    found = instance_type(use(price_per_hour=0.8), shipped_catalogue(), (), "t", NOW)
+    assert found is not None
+    assert found.finding.cost_per_day is None
+    assert f"no price of {found.finding.patch['instance_type']} was given" in found.finding.explanation
 
 
 def test_watts_that_stand_in_for_another_architecture_promise_nothing() -> None:

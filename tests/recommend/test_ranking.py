@@ -8,11 +8,13 @@ from datetime import timedelta
 from itertools import count
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from energy_orchestrator.model.recommendation import Recommendation
+from energy_orchestrator.model.recommendation import Recommendation, SuggestionType, Tried
 from energy_orchestrator.model.units import Bounded
 from energy_orchestrator.recommend.observation import Observation, Prior
-from energy_orchestrator.recommend.playbook import corrected
+from energy_orchestrator.recommend.playbook import Tries, corrected, tries_for
 from energy_orchestrator.recommend.ranking import RankingSettings, recommend
 
 from .test_strategies import NOW, QUIET, SEEN, SPINS
@@ -95,3 +97,55 @@ def test_only_failures_take_the_lower_bound_to_nothing() -> None:
     after = corrected(PRIOR, [None, None])
     assert after.ratio.lower == 0
     assert after.confidence < 0.3
+
+
+PAST = [Tried("a", 1, 0.3), Tried("b", 2, None), Tried("c", None, 0.1), Tried("d", 1, None)]
+
+
+def test_tries_of_the_same_group_and_its_own_are_near() -> None:
+    assert tries_for(PAST, "x", 1) == Tries([0.3, None], [None, 0.1])
+    assert tries_for(PAST, "b", 3) == Tries([None], [0.3, 0.1, None])
+    assert tries_for(PAST, "x", None) == Tries([0.3, None, 0.1, None])
+
+
+@given(
+    near=st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=5),
+    elsewhere=st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=5),
+)
+def test_what_worked_for_a_neighbour_counts_more(near: list[float | None], elsewhere: list[float | None]) -> None:
+    """One more success nearby lifts the confidence more than one elsewhere, one more failure lowers it more."""
+    for ratio, sign in ((0.2, 1), (None, -1)):
+        before = corrected(PRIOR, Tries(near, elsewhere)).confidence
+        nearby = corrected(PRIOR, Tries([*near, ratio], elsewhere)).confidence - before
+        far = corrected(PRIOR, Tries(near, [*elsewhere, ratio])).confidence - before
+        assert sign * nearby > sign * far > 0
+
+
+@given(
+    near=st.lists(st.one_of(st.none(), st.floats(-1, 2)), max_size=5),
+    elsewhere=st.lists(st.one_of(st.none(), st.floats(-1, 2)), max_size=5),
+)
+def test_bounds_stay_in_order_whatever_was_tried(near: list[float | None], elsewhere: list[float | None]) -> None:
+    after = corrected(PRIOR, Tries(near, elsewhere))
+    assert 0 <= after.ratio.lower <= after.ratio.value <= after.ratio.upper <= 1
+    assert 0 < after.confidence < 1
+
+
+def test_a_recommendation_says_whose_tries_it_stands_on() -> None:
+    def past(tenant: str, kind: str) -> list[Tried]:
+        asked.append(kind)
+        return [Tried("declared/v", 7, 0.4), Tried("declared/u", 8, None)] if kind == "batching" else []
+
+    asked: list[str] = []
+    batches = replace(SEEN, involuntary_per_second=None, peaks=None)
+    both = [replace(batches, group=7), replace(batches, workload="declared/other", group=9)]
+    found = recommend(both, {"node-a": 100.0}, past, RankingSettings(), lambda: "id", NOW)
+    reasons = {it.target.workload: it for it in found if it.suggestion_type is SuggestionType.BATCHING}
+    assert reasons["declared/w"].confidence > reasons["declared/other"].confidence
+    assert "1 of 1 such changes saved energy on it and its neighbours, 0 of 1 elsewhere" in (
+        reasons["declared/w"].confidence_reason
+    )
+    assert "1 of 2 such changes saved energy on workloads of other groups" in (
+        reasons["declared/other"].confidence_reason
+    )
+    assert len(asked) == len(set(asked))

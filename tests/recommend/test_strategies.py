@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,11 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energy_orchestrator.execute.merge_patch import merge
+from energy_orchestrator.model.recommendation import Tried
 from energy_orchestrator.model.units import Bounded, Tier
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.recommend.batching import MLPERF_GAP, PRIOR
 from energy_orchestrator.recommend.catalogue import STRATEGIES
-from energy_orchestrator.recommend.observation import Finding, Observation, Peaks, WindowPoint
+from energy_orchestrator.recommend.code_path import known_paths
+from energy_orchestrator.recommend.observation import Alike, Finding, Observation, Peaks, WindowPoint
 from energy_orchestrator.recommend.ranking import RankingSettings, recommend
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -109,6 +112,16 @@ OBSERVATIONS = st.builds(
     voluntary_per_second=st.one_of(st.none(), RATES),
     points=st.lists(st.builds(WindowPoint, st.floats(0, 256), st.one_of(st.none(), RATES)), max_size=12),
     hot_shares=st.lists(st.tuples(st.sampled_from(["_strptime", "deflate_slow", "main"]), st.floats(0, 1)), max_size=3),
+    alike=st.lists(
+        st.builds(
+            Alike,
+            st.sampled_from(["declared/v", "declared/u"]),
+            st.floats(-1, 1),
+            st.booleans(),
+            st.lists(st.tuples(st.sampled_from(["_strptime", "parse_isoformat_time", "ZSTD_x"]), st.floats(0, 1))),
+        ),
+        max_size=3,
+    ),
     peaks=st.one_of(st.none(), st.builds(Peaks, st.floats(0, 1e6), st.floats(0, 256), st.integers(0, 10**12))),
 )
 MEASURED = st.lists(st.one_of(st.none(), st.floats(-0.5, 1.0)), max_size=6)
@@ -123,7 +136,8 @@ def test_savings_never_exceed_the_spend_and_every_figure_is_sane(
     if finding is None:
         return
     settings = RankingSettings(minimum_span_seconds=0, minimum_savings_watts=0)
-    made = recommend([seen], {"node-a": 100.0}, lambda tenant, kind: measured, settings, lambda: "id", NOW)
+    tried = [Tried(seen.workload, None, it) for it in measured]
+    made = recommend([seen], {"node-a": 100.0}, lambda tenant, kind: tried, settings, lambda: "id", NOW)
     for it in made:
         assert it.expected_savings_j.value <= it.target_spend_j.value
         assert it.expected_savings_j.upper <= it.target_spend_j.upper
@@ -255,3 +269,70 @@ def test_what_idles_is_stopped_for_its_memory_and_can_be_started_again() -> None
     assert (finding.patch, finding.inverse) == ({"replicas": 0}, {"replicas": 2})
     assert finding.saved_watts.lower == QUIET.active_watts.lower
     assert finding.saved_watts.upper == pytest.approx(0.01 + 0.4 * 0.1)
+
+
+HOT = replace(
+    SEEN, hot_shares=(("_strptime (_strptime.py)", 0.4),), group=7, joules_per_operation=1.5, operation="request"
+)
+SLOW_TOO = Alike("declared/slow", 0.9, True, (("_strptime (_strptime.py)", 0.3),))
+BETTER = Alike("declared/quick", 0.7, False, (("datetime_fromisoformat (libpython3.11.so.1.0)", 0.03),), 0.6, "request")
+
+
+def test_code_path_names_who_has_the_same_hot_path_and_who_runs_the_better_way() -> None:
+    alone, told = found("code_path", HOT), found("code_path", replace(HOT, alike=(SLOW_TOO, BETTER)))
+    assert "group" not in alone.explanation
+    assert "1 more of its fingerprint group has the same hot path: declared/slow." in told.explanation
+    assert (
+        "declared/quick, which is like it, runs the better way already: 3% of its samples there, here 40%;"
+        " 0.6 J/request there, 1.5 here" in told.explanation
+    )
+    evidence = {name: (value, unit) for name, value, unit in told.evidence}
+    assert evidence["same hot path in its group: declared/slow"] == (1, "workloads")
+    assert evidence["its share of samples there"] == (3.0, "%")
+    assert evidence["energy there"] == (0.6, "J/request")
+    assert told.labels == {"fingerprint_group": "7"}
+    assert (told.saved_watts, told.confidence) == (alone.saved_watts, alone.confidence)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (replace(SLOW_TOO, same_group=False), False),
+        (replace(SLOW_TOO, hot_shares=(("_strptime", 0.05),)), False),
+        (replace(BETTER, hot_shares=(*BETTER.hot_shares, ("_strptime", 0.2))), False),
+        (replace(BETTER, hot_shares=(("datetime_fromisoformat", 0.005),)), False),
+        (BETTER, True),
+    ],
+)
+def test_code_path_says_nothing_of_those_that_tell_nothing(other: Alike, said: bool) -> None:
+    assert (len(found("code_path", replace(HOT, alike=(other,))).evidence) > 3) is said
+
+
+@pytest.mark.parametrize("change", [{"operation": "token"}, {"operation": None}, {"joules_per_operation": None}])
+def test_energy_per_operation_is_compared_for_one_kind_of_operation_only(change: dict[str, Any]) -> None:
+    told = found("code_path", replace(HOT, alike=(replace(BETTER, **change),)))
+    assert "runs the better way already" in told.explanation
+    assert "J/" not in told.explanation
+
+
+def test_every_known_path_knows_its_better_way_apart_from_itself() -> None:
+    """Names as the agent writes them, of both ways; no slow name may look better, nor the other way round."""
+    seen = {
+        "yaml in Python": ("fetch_more_tokens (scanner.py)", "yaml_parser_fetch_more_tokens (_yaml.cpython-311.so)"),
+        "json of the standard library, decoding": (
+            "_parse_object_unicode (_json.cpython-311.so)", "jiter::parse (_pydantic_core.cpython-311.so)",
+        ),
+        "deflate (gzip, zlib) at level 6": ("deflate_slow (libz.so.1)", "ZSTD_compressBlock_fast (libzstd.so.1)"),
+        "xml.dom.minidom": ("start_element_handler (expatbuilder.py)", "treebuilder_handle_start (_elementtree.so)"),
+        "csv.DictReader": ("Reader_iternext (_csv.so)", "arrow::csv::BlockParser (libarrow.so.2400)"),
+        "datetime.strptime of ISO times": ("_strptime (_strptime.py)", "parse_isoformat_date (libpython3.11.so)"),
+        "RSA 2048 signatures (TLS handshakes, tokens)": ("rsaz_1024_mul (libcrypto.so.3)", "ecp_nistz256_mul (x)"),
+    }  # fmt: skip
+    paths = known_paths()[0]
+    assert {it.name for it in paths} == set(seen)
+    for it in paths:
+        slow, better = seen[it.name]
+        assert re.search(it.functions, slow)
+        assert re.search(it.better_functions, better)
+        assert not any(re.search(it.functions, better) for it in paths)
+        assert not any(re.search(it.better_functions, slow) for it in paths)

@@ -1,13 +1,13 @@
 //! Where names of containers and pods come from.
 
-use super::{ConfigError, Options};
+use super::{address, ConfigError, Options};
 use crate::containers::kubelet::KubeletConfig;
 use crate::containers::refresh::Source;
 
 /// The sources; the runtimes that have a socket here where none is named.
 pub fn sources(options: &Options) -> Result<Vec<Source>, ConfigError> {
     let mut sources = match &options.container_sockets {
-        Some(sockets) => sockets.iter().map(|text| Source::from_setting(text)).collect(),
+        Some(sockets) => super::given(sockets).map(|text| Source::from_setting(text)).collect(),
         None => Source::known(),
     };
     if let Some(url) = &options.kubelet_url {
@@ -25,13 +25,9 @@ pub fn sources(options: &Options) -> Result<Vec<Source>, ConfigError> {
 
 fn check(config: &KubeletConfig) -> Result<(), ConfigError> {
     let plain = config.url.starts_with("http://");
-    if !plain && !config.url.starts_with("https://") || config.url.contains('@') {
-        return Err(ConfigError::new(
-            "kubelet_url",
-            "is no address of a kubelet",
-            "write it as https://127.0.0.1:10250, or http://127.0.0.1:10255 for its read-only port",
-        ));
-    }
+    const EXAMPLE: &str =
+        "https://127.0.0.1:10250, or http://127.0.0.1:10255 for its read-only port";
+    address::http("kubelet_url", Some(config.url.clone()), EXAMPLE, "kubelet_token_file")?;
     if plain && config.token_file.is_some() {
         return Err(ConfigError::new(
             "kubelet_url",

@@ -11,6 +11,7 @@ use serde::Deserialize;
 pub struct RedfishOptions {
     pub name: String,
     /// The node whose BMC it is.
+    #[serde(default)]
     pub host: String,
     /// `https://bmc-a` or `https://bmc-a:8443`.
     pub url: String,
@@ -33,6 +34,7 @@ pub struct RedfishOptions {
 pub struct PrometheusOptions {
     pub name: String,
     /// The node that the endpoint is about, unless a metric names a label for it.
+    #[serde(default)]
     pub host: String,
     /// With its path: `http://127.0.0.1:9100/metrics`.
     pub url: String,
@@ -90,6 +92,7 @@ pub enum MetricTier {
 pub struct ReplayOptions {
     pub name: String,
     /// The node that the rows are filed under.
+    #[serde(default)]
     pub host: String,
     /// CSV with a head line, or a log of PTDaemon.
     pub path: PathBuf,

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::{secret, ConfigError};
+use super::{address, secret, ConfigError};
+
+/// Where a login for a receiver belongs.
+const LOGIN_KEY: &str = "otlp_headers_file";
 
 #[derive(Debug, Clone, Default)]
 pub struct ExportConfig {
@@ -21,22 +24,18 @@ impl ExportConfig {
         pprof_push_url: Option<String>,
         headers_file: Option<PathBuf>,
     ) -> Result<ExportConfig, ConfigError> {
-        let address = |setting: &str, url: Option<String>, example: &str| match url {
-            Some(url) if !url.starts_with("http://") && !url.starts_with("https://") => {
-                Err(ConfigError::new(
-                    setting,
-                    &format!("{url} is no HTTP address"),
-                    &format!("use e.g. {example}"),
-                ))
-            }
-            url => Ok(url),
-        };
         Ok(ExportConfig {
-            otlp_endpoint: address("otlp_endpoint", otlp_endpoint, "http://127.0.0.1:4318")?,
-            pprof_push_url: address(
+            otlp_endpoint: address::http(
+                "otlp_endpoint",
+                otlp_endpoint,
+                "http://127.0.0.1:4318",
+                LOGIN_KEY,
+            )?,
+            pprof_push_url: address::http(
                 "pprof_push_url",
                 pprof_push_url,
                 "http://127.0.0.1:4040/ingest",
+                LOGIN_KEY,
             )?,
             headers_file,
         })

@@ -103,7 +103,11 @@ pub enum PrivProtocol {
     Des,
     #[default]
     Aes128,
+    /// With MD5 and SHA-1 by Reeder's key extension, as Cisco, APC and most others.
     Aes256,
+    /// With MD5 and SHA-1 by Blumenthal's.
+    #[serde(rename = "aes256-blumenthal")]
+    Aes256Blumenthal,
 }
 
 /// One BMC that speaks IPMI; without an address the one of this machine.
@@ -111,7 +115,8 @@ pub enum PrivProtocol {
 #[serde(deny_unknown_fields)]
 pub struct IpmiOptions {
     pub name: String,
-    /// The node whose BMC it is.
+    /// The node whose BMC it is; the agent's own where an agent asks it.
+    #[serde(default)]
     pub host: String,
     /// Host or host:port; port 623 where none is given.
     pub address: Option<String>,
@@ -188,28 +193,76 @@ pub fn defaults() -> Options {
 
 /// Reads the gateway's file: the agent's options and the devices.
 pub fn from_file(path: &Path) -> Result<(Options, Devices), ConfigError> {
-    let text = fs::read_to_string(path).map_err(|error| {
+    from_toml(&read(path)?, &path.display().to_string())
+}
+
+/// Reads a file of an agent, which may name devices of its own.
+pub fn of_agent(path: &Path) -> Result<(Options, Devices), ConfigError> {
+    split(&read(path)?, &path.display().to_string())
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|error| {
         let problem = format!("{}: {error}", path.display());
         ConfigError::new("--config", &problem, "give a readable TOML file")
-    })?;
-    from_toml(&text, &path.display().to_string())
+    })
 }
 
 pub(crate) fn from_toml(text: &str, name: &str) -> Result<(Options, Devices), ConfigError> {
-    let wrong = |error: toml::de::Error| {
-        let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
-        let place = line.map_or(name.to_owned(), |line| format!("{name}, line {line}"));
-        ConfigError::new(&place, error.message(), "correct or remove the key")
-    };
-    let devices: Devices = toml::from_str(text).map_err(wrong)?;
-    let mut options: toml::Table = toml::from_str(text).map_err(wrong)?;
-    DEVICE_KEYS.iter().for_each(|key| drop(options.remove(*key)));
-    let options = Options::deserialize(options).map_err(wrong)?;
-    devices.check()?;
+    let (options, devices) = split(text, name)?;
+    if devices.names().next().is_none() {
+        return Err(ConfigError::new(
+            "--config",
+            "the file names no device",
+            "add a [[snmp]], [[ipmi]], [[redfish]], [[prometheus]] or [[replay]] table",
+        ));
+    }
+    if devices.hosts().any(|host| host.trim().is_empty()) {
+        return Err(ConfigError::new(
+            "host",
+            "a device has no host",
+            "name the node that it is about",
+        ));
+    }
     Ok((options, devices))
 }
 
+/// The agent's options and the devices, if there are any: a node's own agent may ask some, too.
+pub(crate) fn split(text: &str, name: &str) -> Result<(Options, Devices), ConfigError> {
+    let wrong = |error: toml::de::Error| {
+        let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
+        let place = line.map_or(name.to_owned(), |line| format!("{name}, line {line}"));
+        ConfigError::new(
+            &place,
+            error.message(),
+            "correct or remove the key; `eo-agent run --help` lists them",
+        )
+    };
+    let devices: Devices = toml::from_str(text).map_err(wrong)?;
+    devices.check()?;
+    if devices.names().next().is_none() {
+        return Ok((Options::from_toml(text, name)?, devices));
+    }
+    let mut options: toml::Table = toml::from_str(text).map_err(wrong)?;
+    DEVICE_KEYS.iter().for_each(|key| drop(options.remove(*key)));
+    Ok((Options::deserialize(options).map_err(wrong)?, devices))
+}
+
 impl Devices {
+    /// Devices without a host are this node's own.
+    pub fn of_this_node(mut self, host: &str) -> Devices {
+        let own = |value: &mut String| {
+            if value.is_empty() {
+                *value = host.to_owned();
+            }
+        };
+        self.ipmi.iter_mut().for_each(|device| own(&mut device.host));
+        self.redfish.iter_mut().for_each(|device| own(&mut device.host));
+        self.prometheus.iter_mut().for_each(|device| own(&mut device.host));
+        self.replay.iter_mut().for_each(|device| own(&mut device.host));
+        self
+    }
+
     /// Name and host of every device, whatever its kind.
     fn names(&self) -> impl Iterator<Item = &str> {
         let snmp = self.snmp.iter().map(|device| device.name.as_str());
@@ -242,13 +295,6 @@ impl Devices {
                 return Err(ConfigError::new("name", &problem, "give each its own name"));
             }
         }
-        if seen.is_empty() {
-            return Err(ConfigError::new(
-                "--config",
-                "the file names no device",
-                "add a [[snmp]], [[ipmi]], [[redfish]], [[prometheus]] or [[replay]] table",
-            ));
-        }
         if seen.len() > MAX_DEVICES {
             let problem = format!("{} devices", seen.len());
             return Err(ConfigError::new(
@@ -257,7 +303,8 @@ impl Devices {
                 "use 5000 at most, and more gateways",
             ));
         }
-        if self.hosts().any(|host| host.trim().is_empty()) {
+        if self.snmp.iter().flat_map(|pdu| pdu.outlets.values()).any(|host| host.trim().is_empty())
+        {
             return Err(ConfigError::new("outlets", "a host is empty", "name the node"));
         }
         Ok(())

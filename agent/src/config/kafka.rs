@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 
-use super::{secret, ConfigError, SinkKind};
+use super::{address, secret, ConfigError, SinkKind};
 use crate::wire::{topic, Kind};
 
 /// Addresses to start from; the others are learned from the first that answers.
@@ -218,6 +218,8 @@ impl KafkaConfig {
             return wrong(&problem, &format!("name 1 to {MAX_BROKERS}"));
         }
         for broker in &self.brokers {
+            let instead = "kafka.user and kafka.password_file";
+            address::without_login("kafka.brokers", broker, instead)?;
             let (host, port) = broker.rsplit_once(':').unwrap_or_default();
             if host.is_empty()
                 || host.contains('/')

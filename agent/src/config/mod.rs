@@ -5,6 +5,7 @@
 //! wrong and what to do. Secrets are read from files when they are needed and
 //! are never part of these values.
 
+pub mod address;
 mod containers;
 pub mod endpoint;
 mod export;
@@ -34,8 +35,8 @@ pub const MAX_STACK_BYTES: u32 = 61440;
 /// A stop waits this long for the names of the last samples.
 const LAST_NAMES_WITHIN: Duration = Duration::from_millis(300);
 
-/// What a user may set. Each field is a flag, a key of the file and, where
-/// it says so, an environment variable.
+/// What a user may set. Each field is a flag, a key of the file and an
+/// environment variable: `EO_` and the key in capitals.
 #[derive(Debug, Clone, Default, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
@@ -90,41 +91,41 @@ pub struct Options {
     #[arg(long, env = "EO_SPOOL_DIR")]
     pub spool_dir: Option<PathBuf>,
     /// Limit of the spool [default: 268435456]
-    #[arg(long)]
+    #[arg(long, env = "EO_SPOOL_MAX_BYTES")]
     pub spool_max_bytes: Option<u64>,
     /// Time between two looks at the node, 0.5 to 60 [default: 2]
-    #[arg(long)]
+    #[arg(long, env = "EO_INTERVAL_SECONDS")]
     pub interval_seconds: Option<f64>,
     /// Stack samples a second and CPU, 0 (off) to 99 [default: 19]
-    #[arg(long)]
+    #[arg(long, env = "EO_PROFILE_HZ")]
     pub profile_hz: Option<u32>,
     /// Copied from the top of the user stack with each sample, to follow callers that keep no frame
     /// pointer; 0 (off) to 61440 [default: 16384]
-    #[arg(long)]
+    #[arg(long, env = "EO_PROFILE_STACK_BYTES")]
     pub profile_stack_bytes: Option<u32>,
     /// Whose stacks may leave the node: `declared/shop-*`, `namespace:shop`, `label:profile=on`; repeatable [default: all]
-    #[arg(long)]
+    #[arg(long, env = "EO_PROFILE_ONLY", value_delimiter = ',')]
     pub profile_only: Option<Vec<String>>,
     /// Whose stacks may not, likewise; wins over the other; repeatable [default: none]
-    #[arg(long)]
+    #[arg(long, env = "EO_PROFILE_EXCEPT", value_delimiter = ',')]
     pub profile_except: Option<Vec<String>>,
     /// Whether JVMs are asked for the names of their compiled code (attach protocol) [default: true]
-    #[arg(long)]
+    #[arg(long, env = "EO_JVM_ATTACH")]
     pub jvm_attach: Option<bool>,
     /// What the CPU's counters count: cycles, instructions, cache misses [default: node]
-    #[arg(long, value_enum)]
+    #[arg(long, env = "EO_COUNTERS", value_enum)]
     pub counters: Option<Scope>,
     /// Mount point of procfs [default: /proc]
-    #[arg(long)]
+    #[arg(long, env = "EO_PROCFS")]
     pub procfs: Option<PathBuf>,
     /// Mount point of sysfs [default: /sys]
-    #[arg(long)]
+    #[arg(long, env = "EO_SYSFS")]
     pub sysfs: Option<PathBuf>,
     /// Mount point of the cgroup hierarchies [default: /sys/fs/cgroup]
-    #[arg(long)]
+    #[arg(long, env = "EO_CGROUPFS")]
     pub cgroupfs: Option<PathBuf>,
     /// Sockets of container runtimes, `cri:PATH` or `docker:PATH`; repeatable [default: the known ones that exist]
-    #[arg(long)]
+    #[arg(long, env = "EO_CONTAINER_SOCKETS", value_delimiter = ',')]
     pub container_sockets: Option<Vec<String>>,
     /// Ask the kubelet who made each pod, e.g. https://127.0.0.1:10250 [default: off]
     #[arg(long, env = "EO_KUBELET_URL")]
@@ -136,19 +137,19 @@ pub struct Options {
     #[arg(long, env = "EO_KUBELET_CA_FILE")]
     pub kubelet_ca_file: Option<PathBuf>,
     /// Do not verify the kubelet's certificate [default: false]
-    #[arg(long)]
+    #[arg(long, env = "EO_KUBELET_INSECURE")]
     pub kubelet_insecure: Option<bool>,
     /// Ask the cloud's metadata service (169.254.169.254) for the instance type [default: false]
-    #[arg(long)]
+    #[arg(long, env = "EO_CLOUD_METADATA")]
     pub cloud_metadata: Option<bool>,
     /// Where rows go [default: kafka if its brokers are named, else nats]
-    #[arg(long, value_enum)]
+    #[arg(long, env = "EO_SINK", value_enum)]
     pub sink: Option<SinkKind>,
     /// Directory of sink `file`
-    #[arg(long)]
+    #[arg(long, env = "EO_PATH")]
     pub path: Option<PathBuf>,
     /// Stop when this process is gone
-    #[arg(long)]
+    #[arg(long, env = "EO_PARENT_PID")]
     pub parent_pid: Option<i32>,
     /// error, warn, info or debug [default: warn]
     #[arg(long, env = "EO_LOG_LEVEL")]
@@ -226,19 +227,18 @@ impl Config {
     }
 }
 
-impl Options {
-    /// Reads the file of `--config`.
-    pub fn from_file(path: &Path) -> Result<Options, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|error| {
-            ConfigError::new(
-                "--config",
-                &format!("{}: {error}", path.display()),
-                "give a readable TOML file",
-            )
-        })?;
-        Options::from_toml(&text, &path.display().to_string())
-    }
+/// Settings of `run` and `check`, and the devices that the file names.
+pub fn read(
+    file: Option<&Path>,
+    flags: Options,
+) -> Result<(Config, gateway::Devices), ConfigError> {
+    let (options, devices) = file.map(gateway::of_agent).transpose()?.unwrap_or_default();
+    let config = flags.or(options).resolve()?;
+    let devices = devices.of_this_node(&config.host);
+    Ok((config, devices))
+}
 
+impl Options {
     pub(crate) fn from_toml(text: &str, name: &str) -> Result<Options, ConfigError> {
         toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
@@ -300,6 +300,7 @@ impl Options {
 
     /// Fills in defaults and checks every value.
     pub fn resolve(self) -> Result<Config, ConfigError> {
+        let name_sources = containers::sources(&self)?;
         let sink = kafka::sink(self.sink, self.nats_url.as_ref(), &self.kafka)?;
         if sink == SinkKind::File && self.path.is_none() {
             return Err(ConfigError::new("path", "missing for sink `file`", "give --path DIR"));
@@ -311,9 +312,14 @@ impl Options {
                 "set both EO_NATS_USER and EO_NATS_PASSWORD_FILE, or neither",
             ));
         }
+        let nats_url = self.nats_url.unwrap_or_else(|| "nats://127.0.0.1:4222".into());
+        address::without_login(
+            "nats_url",
+            &nats_url,
+            "nats_user with nats_password_file, nats_creds_file or nats_nkey_file",
+        )?;
         let tenant = named("tenant", self.tenant.clone().unwrap_or_else(|| "local".into()))?;
         kafka::check_topics(sink, &tenant)?;
-        let name_sources = containers::sources(&self)?;
         let certificate_files = match (self.nats_cert_file, self.nats_key_file) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
@@ -335,10 +341,7 @@ impl Options {
             tenant,
             host: named("host", self.host.unwrap_or_else(hostname))?,
             nats: NatsConfig {
-                url: named(
-                    "nats_url",
-                    self.nats_url.unwrap_or_else(|| "nats://127.0.0.1:4222".into()),
-                )?,
+                url: named("nats_url", nats_url)?,
                 creds_file: self.nats_creds_file,
                 user: self.nats_user,
                 password_file: self.nats_password_file,
@@ -374,8 +377,8 @@ impl Options {
             )? & !7,
             jvm_attach: self.jvm_attach.unwrap_or(true),
             profile_selection: Selection::new(
-                &self.profile_only.unwrap_or_default(),
-                &self.profile_except.unwrap_or_default(),
+                &given(&self.profile_only.unwrap_or_default()).cloned().collect::<Vec<_>>(),
+                &given(&self.profile_except.unwrap_or_default()).cloned().collect::<Vec<_>>(),
             ),
             counters: self.counters.unwrap_or_default(),
             procfs: self.procfs.unwrap_or_else(|| "/proc".into()),
@@ -406,7 +409,7 @@ fn metrics_address(text: &str) -> Result<SocketAddr, ConfigError> {
     match text.parse::<SocketAddr>() {
         Ok(address) if address.ip().is_loopback() => Ok(address),
         Ok(address) => wrong(&format!("{address} can be reached from other machines")),
-        Err(_) => wrong(&format!("{text} is not ADDRESS:PORT")),
+        Err(_) => wrong("is not ADDRESS:PORT"),
     }
 }
 
@@ -438,6 +441,11 @@ fn within<T: PartialOrd + std::fmt::Display>(
         &format!("{value} is out of range"),
         &format!("use {low} to {high}"),
     ))
+}
+
+/// A list without empty entries: a variable that is set to nothing is an empty list.
+fn given(list: &[String]) -> impl Iterator<Item = &String> {
+    list.iter().filter(|one| !one.trim().is_empty())
 }
 
 fn hostname() -> String {
@@ -488,7 +496,20 @@ mod tests {
             ("nats_user = 'a'\n", &["EO_NATS_PASSWORD_FILE"]),
             ("nats_key_file = 'a'\n", &["nats_cert_file", "both"]),
             ("metrics_listen = '0.0.0.0:9464'\n", &["metrics_listen", "0.0.0.0", "loopback"]),
-            ("metrics_listen = 'here'\n", &["metrics_listen", "here"]),
+            ("metrics_listen = 'here'\n", &["metrics_listen", "ADDRESS:PORT"]),
+            ("nats_url = 'nats://eo:s3cret@bus:4222'\n", &["nats_url", "nats_password_file"]),
+            ("otlp_endpoint = 'http://eo:s3cret@x'\n", &["otlp_endpoint", "otlp_headers_file"]),
+            ("pprof_push_url = 'http://eo:s3cret@x/i'\n", &["pprof_push_url", "otlp_headers_file"]),
+            ("pprof_push_url = 's3cret'\n", &["pprof_push_url", "http://"]),
+            ("metrics_listen = 'eo:s3cret@127.0.0.1:1'\n", &["metrics_listen", "loopback"]),
+            (
+                "kubelet_url = 'https://s3cret@127.0.0.1:1'\n",
+                &["kubelet_url", "kubelet_token_file"],
+            ),
+            (
+                "[kafka]\nbrokers = ['eo:s3cret@b:9092']\n",
+                &["kafka.brokers", "kafka.password_file"],
+            ),
             ("log_level = 'loud'\n", &["log_level", "debug"]),
             ("tenant = \n", &["line 1"]),
         ] {
@@ -496,6 +517,7 @@ mod tests {
             for word in words {
                 assert!(message.contains(word), "{message:?} should name {word:?}");
             }
+            assert!(!message.contains("s3cret"), "{message:?} shows a secret");
         }
     }
 }

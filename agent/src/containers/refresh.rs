@@ -108,6 +108,8 @@ impl Source {
 pub struct Names {
     directory: watch::Receiver<Arc<Directory>>,
     bell: Arc<Notify>,
+    /// Names of the sources, and what those that failed at the start said.
+    pub at_the_start: Vec<(String, Result<String, String>)>,
 }
 
 impl Names {
@@ -119,11 +121,12 @@ impl Names {
         if tokio::time::timeout(FIRST_WITHIN, refresher.refresh()).await.is_err() {
             bell.notify_one();
         }
+        let at_the_start = refresher.answers();
         let (sender, directory) = watch::channel(Arc::new(refresher.directory()));
         if !refresher.sources.is_empty() {
             tokio::spawn(refresher.run(sender, bell.clone()));
         }
-        Names { directory, bell }
+        Names { directory, bell, at_the_start }
     }
 
     /// The directory, if it is another one than at the last call.
@@ -155,13 +158,21 @@ pub async fn findings(sources: &[Source]) -> Vec<(String, Result<String, String>
 }
 
 struct Refresher {
-    sources: Vec<(Source, Answer, bool)>,
+    sources: Vec<(Source, Answer, Option<String>)>,
 }
 
 impl Refresher {
     fn new(sources: Vec<Source>) -> Refresher {
-        let sources = sources.into_iter().map(|one| (one, Answer::default(), false)).collect();
+        let sources = sources.into_iter().map(|one| (one, Answer::default(), None)).collect();
         Refresher { sources }
+    }
+
+    /// What each source said the last time; one that has not answered yet is taken to be there.
+    fn answers(&self) -> Vec<(String, Result<String, String>)> {
+        let said = |(source, _, failure): &(Source, Answer, Option<String>)| {
+            (source.name(), failure.clone().map_or(Ok(String::new()), Err))
+        };
+        self.sources.iter().map(said).collect()
     }
 
     fn directory(&self) -> Directory {
@@ -171,15 +182,15 @@ impl Refresher {
     /// Asks every source; whether any answer is another than before.
     async fn refresh(&mut self) -> bool {
         let mut changed = false;
-        for (source, last, told) in &mut self.sources {
+        for (source, last, failure) in &mut self.sources {
             match source.ask().await {
                 Ok(answer) => {
                     changed |= answer != *last;
                     *last = answer;
-                    *told = false;
+                    *failure = None;
                 }
                 Err(error) => {
-                    if !std::mem::replace(told, true) {
+                    if failure.replace(error.to_string()).is_none() {
                         tracing::warn!(source = source.name(), %error, "containers and pods keep their ids until this source answers");
                     }
                 }
@@ -250,6 +261,7 @@ mod tests {
         let source = Source::from_setting("cri:/nonexistent.sock");
         assert!(source.ask().await.unwrap_err().to_string().contains("No such file"));
         let mut names = Names::start(vec![source]).await;
+        assert!(names.at_the_start[0].1.as_ref().is_err_and(|why| why.contains("No such file")));
         assert!(names.newest().place(Some("c1"), Some("u1")).is_none());
         assert!(names.changed().is_none());
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::schedule::Plan;
 use super::Device;
 use crate::config::gateway::{Devices, IpmiOptions, Secret, SnmpOptions, SnmpVersion};
-use crate::config::ConfigError;
+use crate::config::{address, ConfigError};
 use crate::meters::http::{Client, Endpoint};
 use crate::meters::ipmi::Bmc;
 use crate::meters::prometheus::Prometheus;
@@ -118,6 +118,7 @@ fn pdu(options: &SnmpOptions, at: &impl Fn(&str) -> String) -> Result<Pdu, Confi
     }
     let seconds = options.timeout_seconds.unwrap_or(DEFAULT_SNMP_TIMEOUT_SECONDS);
     let timeout = Duration::from_secs_f64(within(&at("timeout_seconds"), seconds, 0.1, 15.0)?);
+    address::without_login(&at("address"), &options.address, "the keys user and *_file")?;
     let address = with_port(&options.address, SNMP_PORT);
     Ok(Pdu::new(&options.name, &address, credentials(options, at)?, timeout, outlets))
 }
@@ -180,6 +181,8 @@ fn bmc(options: &IpmiOptions, at: &impl Fn(&str) -> String) -> Result<Bmc, Confi
         options.password_file.as_ref(),
         options.password_env.as_ref(),
     )?;
+    let given = options.address.as_deref().unwrap_or_default();
+    address::without_login(&at("address"), given, "the keys user and password_file")?;
     match (&options.address, &password) {
         (Some(address), _) if address.starts_with('-') => {
             Err(ConfigError::new(&at("address"), "starts with a dash", "give a host or host:port"))

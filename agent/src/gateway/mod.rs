@@ -5,11 +5,16 @@
 //! time, and turns answers and failures into rows. The rows leave in one
 //! batch per host they belong to, through the same sinks and spool as those
 //! of a node's own agent. A device that doesn't answer costs its own rows
-//! only, and those say why.
+//! only, and those say why. A node's own agent asks the devices of its file in
+//! the same way (`Asking`), so that a node's BMC needs no second process.
 
+mod asking;
 mod devices;
 mod run;
 mod schedule;
+
+pub use asking::Asking;
+pub use devices::build;
 
 use std::future::Future;
 use std::path::Path;

@@ -8,27 +8,31 @@ use super::{Finding, Meter};
 use crate::gateway::{Device, Reading};
 use crate::wire::MeterRow;
 
-/// Fails when the meter breaks a promise of the trait.
-pub fn holds(meter: &mut dyn Meter) {
+/// Fails when the meter breaks a promise of the trait; returns how many figures it gave.
+pub fn holds(meter: &mut dyn Meter) -> usize {
     assert!(meter.read(None).is_empty(), "{}: no rows without an interval", meter.name());
+    let mut figures = 0;
     for _ in 0..2 {
-        rows_hold(meter.name(), &meter.read(Some(2.0)), 2.0);
+        figures += rows_hold(meter.name(), &meter.read(Some(2.0)), 2.0);
     }
     let (Finding::Found(text) | Finding::Missing(text)) = meter.finding();
     assert!(!text.is_empty(), "{}: a finding is words", meter.name());
+    figures
 }
 
 /// The same promises of a gateway's device: of its answers and of its silence.
-pub async fn device_holds(device: &mut dyn Device) {
+/// Returns how many figures the answers gave.
+pub async fn device_holds(device: &mut dyn Device) -> usize {
     let meter = device.meter();
     let polled = |readings: Vec<Reading>| readings.into_iter().map(|r| r.row).collect::<Vec<_>>();
     if let Ok(readings) = device.poll(None).await {
         assert!(readings.is_empty(), "{meter}: no rows without an interval");
     }
+    let mut figures = 0;
     for _ in 0..2 {
         if let Ok(readings) = device.poll(Some(2.0)).await {
             assert!(!readings.is_empty(), "{meter}: an answer has rows");
-            rows_hold(meter, &polled(readings), 2.0);
+            figures += rows_hold(meter, &polled(readings), 2.0);
         }
     }
     let silent = polled(device.silent(2.0, "no answer"));
@@ -39,9 +43,11 @@ pub async fn device_holds(device: &mut dyn Device) {
         assert_eq!(row.reason.as_deref(), Some("no answer"));
         assert!(row.zone.starts_with(device.name()), "the zone names the device: {row:?}");
     }
+    figures
 }
 
-fn rows_hold(meter: &str, rows: &[MeterRow], seconds: f64) {
+/// The promises of the rows of one interval; returns how many figures are in them.
+pub fn rows_hold(meter: &str, rows: &[MeterRow], seconds: f64) -> usize {
     let zones: HashSet<_> = rows.iter().map(|row| row.zone.clone()).collect();
     assert_eq!(zones.len(), rows.len(), "{meter}: zones are unique");
     for row in rows {
@@ -60,6 +66,11 @@ fn rows_hold(meter: &str, rows: &[MeterRow], seconds: f64) {
             assert!(value >= 0.0 && value.is_finite(), "{row:?}");
         }
     }
+    let figures = |row: &MeterRow| {
+        let all = [row.energy_joules, row.power_watts, row.temp_c, row.busy_cpu_seconds];
+        all.into_iter().flatten().count()
+    };
+    rows.iter().map(figures).sum()
 }
 
 /// node_exporter's captured /sys, unpacked. None (with a word why) where the

@@ -12,7 +12,7 @@ use base64::Engine;
 use ureq::tls::RootCerts;
 
 use crate::config::gateway::Secret;
-use crate::config::ConfigError;
+use crate::config::{address, ConfigError};
 use crate::gateway::PollError;
 use crate::https;
 
@@ -59,10 +59,12 @@ impl Client {
     /// Checks the address, reads `ca_file`, and sees that the secret is there.
     pub fn new(endpoint: Endpoint, at: &impl Fn(&str) -> String) -> Result<Client, ConfigError> {
         let plain = endpoint.url.starts_with("http://");
-        if !plain && !endpoint.url.starts_with("https://") || endpoint.url.contains('@') {
+        let instead = "the keys user and password_file";
+        address::without_login(&at("url"), endpoint.url, instead)?;
+        if !plain && !endpoint.url.starts_with("https://") {
             return Err(ConfigError::new(
                 &at("url"),
-                "is no address of a web server without user and password",
+                "is no address of a web server",
                 "write it as https://host or https://host:port",
             ));
         }

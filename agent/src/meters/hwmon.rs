@@ -232,7 +232,7 @@ mod tests {
         );
         chip(root.path(), "hwmon3", &[("power1_average", "1")]);
         let mut hwmon = Hwmon::detect(root.path());
-        contract::holds(&mut hwmon);
+        assert_eq!(contract::holds(&mut hwmon), 6, "two readings of three sensors");
         let rows = hwmon.read(Some(2.0));
         assert_eq!(rows.len(), 3);
         assert_eq!(node_power(&rows), Some((120.0, Tier::Bmc)));

@@ -217,9 +217,9 @@ mod tests {
         std::fs::write(&program, format!("#!/bin/sh\ncat <<'END'\n{PRINTED}END\n")).unwrap();
         std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .unwrap();
-        for program in [program, folder.path().join("missing")] {
+        for (program, figures) in [(program, 2), (folder.path().join("missing"), 0)] {
             let mut bmc = Bmc { program, ..bmc(None, None) };
-            contract::device_holds(&mut bmc).await;
+            assert_eq!(contract::device_holds(&mut bmc).await, figures);
         }
     }
 

@@ -109,6 +109,8 @@ mod tests {
         let row = kernel.read(Some(2.0)).remove(0);
         assert_eq!((row.busy_cpu_seconds, row.steal_cpu_seconds), (Some(2.0), Some(0.2)));
         assert_eq!(row.tier, None);
+        let mut again = Kernel::new(Proc::new(root.path()), root.path(), 100.0);
+        assert!(contract::holds(&mut again) > 0, "figures");
     }
 
     #[test]

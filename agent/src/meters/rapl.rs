@@ -263,7 +263,7 @@ mod tests {
         let Some(sys) = contract::node_exporter_sysfs() else { return };
         let mut rapl = Rapl::detect(sys.path());
         assert_eq!(rapl.finding(), Finding::Found("zones package-0, core".into()));
-        contract::holds(&mut rapl);
+        assert!(contract::holds(&mut rapl) > 0, "figures");
         let rows = rapl.read(Some(2.0));
         assert_eq!((rows[0].energy_joules, rows[0].reason.as_deref()), (Some(0.0), None));
     }

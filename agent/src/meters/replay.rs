@@ -228,7 +228,8 @@ mod tests {
     #[tokio::test]
     async fn the_contract_holds() {
         let text = "timestamp,zone,joules\n1,a,100\n1,b,50\n2,a,\n";
-        super::super::contract::device_holds(&mut replay(text, true)).await;
+        // Two rows of energy and power, one of neither.
+        assert_eq!(super::super::contract::device_holds(&mut replay(text, true)).await, 4);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod server;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::profile_rows::Unattributed;
 use crate::wire::MeterRow;
 
 type Seconds = Counter<f64, AtomicU64>;
@@ -50,6 +52,11 @@ struct CauseLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UnattributedLabel {
+    cause: Unattributed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: &'static str,
 }
@@ -66,6 +73,7 @@ pub struct OwnMetrics {
     registry: Registry,
     pub stack_samples: Counter,
     pub stack_samples_lost: Counter,
+    unattributed: Family<UnattributedLabel, Counter>,
     pub queue_batches: Gauge,
     pub spool_bytes: Gauge,
     scan_seconds: Seconds,
@@ -87,6 +95,7 @@ impl OwnMetrics {
             registry: Registry::default(),
             stack_samples: Counter::default(),
             stack_samples_lost: Counter::default(),
+            unattributed: Family::default(),
             queue_batches: Gauge::default(),
             spool_bytes: Gauge::default(),
             scan_seconds: Seconds::default(),
@@ -102,6 +111,8 @@ impl OwnMetrics {
             zones: std::sync::Mutex::default(),
         };
         own.register(tenant, host);
+        // A cause that never came is 0, not absent.
+        own.unattributed(&Unattributed::ALL.map(|cause| (cause, 0)).into());
         Arc::new(own)
     }
 
@@ -140,7 +151,16 @@ impl OwnMetrics {
             "Bytes that wait on disk for the bus",
             self.spool_bytes.clone(),
         );
-        agent.register("stack_samples", "Stack samples taken", self.stack_samples.clone());
+        agent.register(
+            "stack_samples",
+            "Stack samples taken; each is in a row",
+            self.stack_samples.clone(),
+        );
+        agent.register(
+            "stack_samples_unattributed",
+            "Stack samples taken whose process no look has seen, by cause; their rows say so",
+            self.unattributed.clone(),
+        );
         agent.register(
             "stack_samples_lost",
             "Stack samples lost in the kernel's buffer",
@@ -191,6 +211,13 @@ impl OwnMetrics {
 
     pub fn dropped(&self, cause: Cause, count: u64) {
         self.dropped.get_or_create(&CauseLabel { cause }).inc_by(count);
+    }
+
+    /// Samples that belong to nobody, of one window.
+    pub fn unattributed(&self, samples: &BTreeMap<Unattributed, u64>) {
+        for (&cause, &count) in samples {
+            self.unattributed.get_or_create(&UnattributedLabel { cause }).inc_by(count);
+        }
     }
 
     /// Takes in what the meters gave. What is unknown changes nothing.
@@ -273,6 +300,7 @@ mod tests {
             r#"eo_node_power_watts{meter="rapl",zone="package-0",tier="on_die"} 2.5"#,
             r#"eo_agent_dropped_batches_total{cause="queue_full"} 3"#,
             "eo_agent_scan_seconds_total 0.25",
+            r#"eo_agent_stack_samples_unattributed_total{cause="exiting"} 0"#,
             r#"eo_agent_info{version="0.1.0",tenant="local",host="node-a"} 1"#,
             "# EOF",
         ] {

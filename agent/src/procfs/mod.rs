@@ -19,6 +19,9 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 /// Larger than `stat`, `status` and `io` of any process.
 const ONE_READ_BYTES: usize = 4096;
 
+/// The first pid namespace: its number never changes (PROC_PID_INIT_INO).
+const HOST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
 /// A hundred thousand mappings; what lies behind is not seen.
 const MAX_MAPS_BYTES: u64 = 16 << 20;
 
@@ -41,6 +44,13 @@ impl Proc {
     pub fn pids(&self) -> std::io::Result<Vec<i32>> {
         let entries = fs::read_dir(&self.root)?;
         Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    }
+
+    /// Whether the pids here are the kernel's own, which drivers tell. Elsewhere a
+    /// number may be another process. None where it can't be seen.
+    pub fn has_pids_of_the_host(&self) -> Option<bool> {
+        let namespace = fs::read_link(self.root.join("self/ns/pid")).ok()?;
+        Some(namespace.as_os_str() == HOST_PID_NAMESPACE)
     }
 
     /// A file of the node, e.g. `stat`.
@@ -89,16 +99,32 @@ impl Proc {
     pub fn mapped_file(&self, pid: i32, start: u64, end: u64, path: &str) -> Option<fs::File> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let mapping = self.root.join(format!("{pid}/map_files/{start:x}-{end:x}"));
-        let by_path = || {
-            let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let root = self.root.join(format!("{pid}/root"));
-            let root = rustix::fs::open(root, directory, Mode::empty()).ok()?;
-            let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-            rustix::fs::openat2(&root, path, flags, Mode::empty(), inside).ok()
-        };
-        let file = rustix::fs::open(mapping, flags, Mode::empty()).ok().or_else(by_path)?;
-        let file = fs::File::from(file);
-        file.metadata().is_ok_and(|about| about.is_file()).then_some(file)
+        match rustix::fs::open(mapping, flags, Mode::empty()) {
+            Ok(file) => regular(file.into()),
+            Err(_) => self.file_of(pid, Path::new(path)),
+        }
+    }
+
+    /// A file by its path as the process sees it, never one outside of its root.
+    /// Never waits for a pipe or a device that somebody put there.
+    pub fn file_of(&self, pid: i32, path: &Path) -> Option<fs::File> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = self.root.join(format!("{pid}/root"));
+        let root = rustix::fs::open(root, directory, Mode::empty()).ok()?;
+        let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        regular(rustix::fs::openat2(&root, path, flags, Mode::empty(), inside).ok()?.into())
+    }
+
+    /// A small text that a program was given by its path: relative to where it
+    /// works now, up to `most` bytes. None when gone, larger or not permitted.
+    pub fn text_of(&self, pid: i32, path: &str, most: u64) -> Option<String> {
+        let here = || fs::read_link(self.root.join(format!("{pid}/cwd"))).ok();
+        let path = Path::new(path);
+        let path = if path.is_absolute() { path.to_owned() } else { here()?.join(path) };
+        let mut text = String::new();
+        let read = self.file_of(pid, &path)?.take(most + 1).read_to_string(&mut text).ok()?;
+        (read as u64 <= most).then_some(text)
     }
 
     /// Where `/proc/PID/exe` points, without the mark of a deleted file.
@@ -117,9 +143,27 @@ impl Proc {
     }
 }
 
+fn regular(file: fs::File) -> Option<fs::File> {
+    file.metadata().is_ok_and(|about| about.is_file()).then_some(file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pids_of_the_first_namespace_are_told_from_others() {
+        let fake = tempfile::tempdir().unwrap();
+        let proc = Proc::new(fake.path());
+        assert_eq!(proc.has_pids_of_the_host(), None);
+        let link = fake.path().join("self/ns/pid");
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        for (namespace, of_the_host) in [(HOST_PID_NAMESPACE, true), ("pid:[4026532201]", false)] {
+            std::os::unix::fs::symlink(namespace, &link).unwrap();
+            assert_eq!(proc.has_pids_of_the_host(), Some(of_the_host));
+            fs::remove_file(&link).unwrap();
+        }
+    }
 
     #[test]
     fn a_pipe_in_place_of_a_program_is_not_waited_for() {

@@ -36,6 +36,11 @@ fn mask_count(mask: &str) -> Option<u32> {
     (count > 0).then_some(count)
 }
 
+/// What a process may do beyond its user (`CapEff`): one bit for each capability.
+pub fn effective_capabilities(status: &str) -> Option<u64> {
+    u64::from_str_radix(value(status, "CapEff:")?, 16).ok()
+}
+
 /// Ids of a process in each pid namespace it is in, the outermost first
 /// (`NSpid`). Empty where the kernel does not tell.
 pub fn namespace_pids(status: &str) -> Vec<i32> {

@@ -21,7 +21,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -114,7 +114,7 @@ impl Profiler {
     /// Starts sampling all CPUs. The error says what is missing and how to get it.
     pub fn start(proc: &Proc, sysfs: &Path, sampling: Sampling) -> Result<Profiler, String> {
         let sampler = open(proc, sysfs, sampling)?;
-        // Two windows may wait; a reader slower than that loses them.
+        // Two windows may wait; for a reader slower than that the next one grows.
         let (sender, windows) = std::sync::mpsc::sync_channel(2);
         let stop = Arc::new(AtomicBool::new(false));
         let (proc, stopping) = (proc.clone(), stop.clone());
@@ -125,27 +125,29 @@ impl Profiler {
         Ok(Profiler { windows, stop })
     }
 
-    /// Ends sampling and returns the window that was under way, if it comes in time.
-    pub fn finish(self, within: Duration) -> Option<Window> {
+    /// Ends sampling and returns the windows that wait and the one that was under way, as far as they come in time.
+    pub fn finish(self, within: Duration) -> Vec<Window> {
         self.stop.store(true, Ordering::Relaxed);
-        self.windows.recv_timeout(within).ok()
+        let until = Instant::now() + within;
+        let mut left = Vec::new();
+        loop {
+            match self.windows.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(window) => left.push(window),
+                Err(RecvTimeoutError::Disconnected) => return left,
+                Err(RecvTimeoutError::Timeout) => {
+                    tracing::warn!(
+                        "the samples of the last seconds had no names in time and are left out"
+                    );
+                    return left;
+                }
+            }
+        }
     }
 }
 
 /// Whether sampling is possible here, without starting it.
 pub fn probe(proc: &Proc, sysfs: &Path, sampling: Sampling) -> Result<(), String> {
     open(proc, sysfs, sampling).map(drop)
-}
-
-/// Whether this machine's CPU counters can be had, with the reason if not.
-pub fn hardware_counters() -> Result<(), String> {
-    crate::counters::probe().map_err(|error| {
-        let next = match error.kind() {
-            io::ErrorKind::PermissionDenied => "run as root or grant CAP_PERFMON",
-            _ => "virtual machines often have none; a host with vPMU, or bare metal, has",
-        };
-        format!("hardware_counters: not supported here ({error}); active power is shared by CPU time alone, so programs that do more per cycle look cheaper than they are; {next}")
-    })
 }
 
 fn open(proc: &Proc, sysfs: &Path, sampling: Sampling) -> Result<Sampler, String> {
@@ -210,7 +212,10 @@ struct Worker {
     pending: Pending,
     window: Window,
     last_names_within: Duration,
+    /// Of the window.
     started: Instant,
+    /// When the window is to leave; later than usual where nobody took the last ones.
+    due: Instant,
     reset_at: Instant,
 }
 
@@ -227,6 +232,7 @@ impl Worker {
             pending: HashMap::new(),
             window: Window::default(),
             started: Instant::now(),
+            due: Instant::now() + WINDOW,
             reset_at: Instant::now(),
         }
     }
@@ -248,12 +254,17 @@ impl Worker {
                 }
                 resolved = Instant::now();
             }
-            if stopping || self.started.elapsed() >= WINDOW {
-                // A full queue means nobody reads; the window is lost, the agent goes on.
-                let _ = windows.try_send(self.end_window());
-            }
             if stopping {
+                // Its reader waits for it, or is gone.
+                let _ = windows.send(self.end_window());
                 return;
+            }
+            if Instant::now() >= self.due {
+                self.due = Instant::now() + WINDOW;
+                if let Some(window) = hand_over(self.end_window(), windows) {
+                    self.started -= Duration::from_secs_f64(window.seconds);
+                    self.window = window;
+                }
             }
         }
     }
@@ -264,11 +275,14 @@ impl Worker {
         let mut samples = Vec::new();
         let (unwinding, jit) = (&mut self.unwinding, &mut self.jit);
         self.window.lost += self.sampler.drain(|sample| {
-            if sample.pid > 0 {
-                // A stack copy lies in the ring only until it is drained.
-                let chain = unwinding.unwind(sample.pid, sample.state, &sample.user, now, jit);
-                samples.push((sample.pid, sample.tid, sample.kernel, chain));
-            }
+            // A stack copy lies in the ring only until it is drained.
+            let chain = if sample.pid > 0 {
+                unwinding.unwind(sample.pid, sample.state, &sample.user, now, jit)
+            } else {
+                // It has no pid for us (see `profile_rows`): no files, but CPU time.
+                Chain { addresses: Vec::new(), end: End::Root }
+            };
+            samples.push((sample.pid, sample.tid, sample.kernel, chain));
         });
         let mut looked = HashSet::new();
         for (pid, tid, kernel, Chain { addresses, end }) in samples {
@@ -298,6 +312,7 @@ impl Worker {
     /// time, unless it is the last.
     fn resolve(&mut self, last: bool) {
         let now = Instant::now();
+        let mut drained = now;
         let pending = std::mem::take(&mut self.pending);
         let mut processes: HashMap<i32, Vec<u64>> = HashMap::new();
         for trace in pending.keys() {
@@ -318,6 +333,11 @@ impl Worker {
                 Place::Compiled => jit.name(pid, address, now),
             };
             self.symbols.resolve(pid, addresses.into_iter(), elsewhere);
+            // Names of large programs take their time, and the rings have room for two rests.
+            if !last && drained.elapsed() >= REST {
+                self.collect();
+                drained = Instant::now();
+            }
             if resident_bytes(&self.proc).is_some_and(|bytes| bytes > MEMORY_LIMIT_BYTES) {
                 // The tables of one large program may be as large as all others together.
                 self.symbols.reset();
@@ -361,6 +381,14 @@ impl Worker {
     }
 }
 
+/// Gives back a window that there is no room for: it goes on, gets longer, and no sample is lost.
+fn hand_over(window: Window, windows: &SyncSender<Window>) -> Option<Window> {
+    match windows.try_send(window) {
+        Err(TrySendError::Full(window)) => Some(window),
+        _ => None,
+    }
+}
+
 fn resident_bytes(proc: &Proc) -> Option<u64> {
     let text = proc.node_file("self/statm").ok()?;
     let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
@@ -391,6 +419,17 @@ mod tests {
         window.stacks.insert(stack(&["other", "a"]), 2);
         let expected: Vec<Arc<str>> = vec!["a".into(), "b".into()];
         assert_eq!(window.hotspots()[&process], expected);
+    }
+
+    #[test]
+    fn a_slow_reader_gets_longer_windows_and_loses_none() {
+        let (sender, windows) = std::sync::mpsc::sync_channel(2);
+        let window = |lost| Window { lost, ..Window::default() };
+        assert!((1..=2).all(|lost| hand_over(window(lost), &sender).is_none()));
+        let kept = hand_over(window(3), &sender).expect("nobody has read one");
+        assert_eq!(windows.recv().unwrap().lost, 1);
+        assert!(hand_over(kept, &sender).is_none());
+        assert_eq!(windows.iter().take(2).map(|window| window.lost).collect::<Vec<_>>(), [2, 3]);
     }
 
     #[test]
@@ -431,7 +470,7 @@ mod tests {
         while started.elapsed() < Duration::from_millis(800) {
             sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));
         }
-        let window = profiler.finish(Duration::from_secs(60)).unwrap();
+        let window = profiler.finish(Duration::from_secs(60)).pop().unwrap();
         let own = std::process::id() as i32;
         let caught: i64 =
             window.stacks.iter().filter(|((id, _), _)| id.pid == own).map(|(_, count)| count).sum();

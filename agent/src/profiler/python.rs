@@ -31,7 +31,8 @@ const WATCH_FOR: Duration = Duration::from_secs(5);
 const HOLD_FOR: Duration = Duration::from_secs(2);
 /// Threads that don't hold the interpreter are looked for this often.
 const ALL_THREADS_EVERY: Duration = Duration::from_millis(500);
-/// Share of one core that reading Python processes may take, and what may be saved up.
+/// Share of one core that reading Python processes may take, and what may be saved up. What is
+/// spent is CPU time: on a busy machine a look takes longer and costs no more.
 const READING: Allowance = Allowance { share: 0.0015, savings_seconds: 0.03 };
 /// The same for attaching: the symbols of an interpreter are read once a process, which takes 10 to
 /// 100 ms. A burst at the start, then one process in some minutes.
@@ -192,8 +193,9 @@ impl Pythons {
         }
         let now = Instant::now();
         if self.reading.allows(now) {
+            let before = own_cpu_time();
             self.read(pid, tid, now);
-            self.reading.spend(now.elapsed());
+            self.reading.spend(own_cpu_time().saturating_sub(before));
         }
     }
 
@@ -206,8 +208,9 @@ impl Pythons {
         if !self.attaching.allows(now) {
             return None;
         }
+        let before = own_cpu_time();
         let attached = PythonSpy::new(pid, &config());
-        self.attaching.spend(now.elapsed());
+        self.attaching.spend(own_cpu_time().saturating_sub(before));
         match attached {
             Ok(spy) => {
                 let status = self.proc.process_text(pid, "status").unwrap_or_default();
@@ -279,6 +282,12 @@ impl Pythons {
     }
 }
 
+/// CPU time of this thread so far.
+fn own_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
 fn runs_python(proc: &Proc, pid: i32) -> bool {
     let Some(exe) = proc.exe(pid) else { return false };
     let by_name = exe.file_name().and_then(|name| name.to_str()).is_some_and(is_interpreter);
@@ -322,6 +331,15 @@ mod tests {
         }
         let limit = 500.0 * READING.share + READING.savings_seconds + 0.001;
         assert!(spent <= limit && spent > limit * 0.9, "{spent} s of {limit} s");
+    }
+
+    #[test]
+    fn waiting_for_a_cpu_costs_nothing() {
+        let (before, started) = (own_cpu_time(), Instant::now());
+        std::thread::sleep(Duration::from_millis(20));
+        let slept = own_cpu_time() - before;
+        assert!(slept < started.elapsed() / 2, "{slept:?}");
+        while own_cpu_time() - before < Duration::from_millis(2) {}
     }
 
     #[test]

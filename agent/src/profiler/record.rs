@@ -8,8 +8,8 @@
 //! addresses follow. Nothing here trusts a length that a record states.
 
 use perf_event_open_sys::bindings::{
-    PERF_CONTEXT_KERNEL, PERF_CONTEXT_MAX, PERF_CONTEXT_USER, PERF_RECORD_LOST, PERF_RECORD_SAMPLE,
-    PERF_SAMPLE_REGS_ABI_64,
+    PERF_CONTEXT_KERNEL, PERF_CONTEXT_MAX, PERF_CONTEXT_USER, PERF_RECORD_LOST,
+    PERF_RECORD_LOST_SAMPLES, PERF_RECORD_SAMPLE, PERF_SAMPLE_REGS_ABI_64,
 };
 
 use super::unwind::{Registers, StackCopy, REGISTERS};
@@ -38,7 +38,7 @@ pub struct Sample<'r> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Record<'r> {
     Sample(Sample<'r>),
-    /// The buffer was full this many times.
+    /// So many samples never came: the buffer was full.
     Lost(u64),
     Other,
 }
@@ -50,8 +50,9 @@ pub fn split(bytes: &[u8], layout: Layout) -> Option<(Record<'_>, &[u8])> {
     let record = bytes.get(..size).filter(|_| size >= 8)?;
     let body = &record[8..];
     let parsed = match kind {
-        PERF_RECORD_SAMPLE => sample(body, layout).map_or(Record::Other, Record::Sample),
+        PERF_RECORD_SAMPLE => sample(body, layout).map_or(Record::Lost(1), Record::Sample),
         PERF_RECORD_LOST => u64_at(body, 8).map_or(Record::Other, Record::Lost),
+        PERF_RECORD_LOST_SAMPLES => u64_at(body, 0).map_or(Record::Other, Record::Lost),
         _ => Record::Other,
     };
     Some((parsed, &bytes[size..]))

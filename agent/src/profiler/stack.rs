@@ -14,11 +14,13 @@ use super::unwind::End;
 pub const NO_FRAME_POINTER: &str = "[truncated: no frame pointer]";
 /// Deeper than the copied part of the stack.
 pub const TOO_DEEP: &str = "[truncated: deeper than the stack copy]";
+/// Deeper than the frames that are walked.
+pub const TOO_MANY_FRAMES: &str = "[truncated: more than 512 frames]";
 /// No table for a step, or a damaged stack.
 pub const NO_UNWIND_TABLE: &str = "[truncated: no unwind table]";
 
 /// First functions of a thread: nothing is missing above them.
-const ROOTS: [&str; 14] = [
+const ROOTS: [&str; 16] = [
     "_start",
     "main",
     "__libc_start_main",
@@ -33,6 +35,9 @@ const ROOTS: [&str; 14] = [
     "runtime.rt0_go",
     "_dl_start_user",
     "thread_start",
+    // musl, which has no unwind tables: nothing but its own entry is above these.
+    "_start_c",
+    "libc_start_main_stage2",
 ];
 
 /// Joins the parts. `user` and `kernel` are leaf first, `python` root first.
@@ -74,6 +79,7 @@ fn missing_root(user: &[Arc<str>], end: End) -> Option<&'static str> {
     }
     Some(match end {
         End::CopyEnded => TOO_DEEP,
+        End::TooManyFrames => TOO_MANY_FRAMES,
         End::Failed => NO_UNWIND_TABLE,
         End::Root | End::FramePointers => NO_FRAME_POINTER,
     })
@@ -85,6 +91,7 @@ fn in_interpreter(frame: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::unwind::MAX_FRAMES;
     use super::*;
 
     fn frames(names: &[&str]) -> Vec<Arc<str>> {
@@ -112,6 +119,7 @@ mod tests {
         for (end, marker) in [
             (End::FramePointers, NO_FRAME_POINTER),
             (End::CopyEnded, TOO_DEEP),
+            (End::TooManyFrames, TOO_MANY_FRAMES),
             (End::Failed, NO_UNWIND_TABLE),
         ] {
             assert_eq!(ended(end, None, &["f (app)"], &[]), [marker, "f (app)"]);
@@ -119,6 +127,11 @@ mod tests {
             assert_eq!(ended(end, None, &whole, &[]), ["start_thread (libc.so.6)", "f (app)"]);
         }
         assert_eq!(joined(None, &[], &["kthread (kernel)"]), ["kthread (kernel)"]);
+    }
+
+    #[test]
+    fn the_limit_of_frames_is_told_as_it_is() {
+        assert!(TOO_MANY_FRAMES.contains(&format!(" {MAX_FRAMES} ")));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 """`eo analyze`: the batch over a span of a fleet's telemetry. Needs the series store only; changes nothing but its
-derived tables."""
+derived tables, and with `--records` keeps fingerprints and what it advises."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from energy_orchestrator.cli.options import Format
 from energy_orchestrator.cli.output import Output
 from energy_orchestrator.errors import InvalidInputError
 from energy_orchestrator.model.units import Bounded
+from energy_orchestrator.services.shards import Worker
 from energy_orchestrator.ui import words
 
 if TYPE_CHECKING:
-    from energy_orchestrator.services.fleet_analysis import Cost
+    from energy_orchestrator.services.fleet_analysis import Cost, Found, Task
 
 SETTLED = timedelta(seconds=10)
 """Time for samples to travel."""
@@ -34,18 +35,28 @@ def analyze(
     hours: Annotated[float, typer.Option(min=0.01, max=24, help="Length of the span.")] = 1.0,
     window_seconds: Annotated[float, typer.Option(min=1, max=3600, help="Width of an attribution window.")] = 60.0,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the hosts and workloads.")] = 1,
+    worker: Annotated[
+        str | None,
+        typer.Option(metavar="K/N", help="Be worker K, counted from 0, of N that run on machines of their own."),
+    ] = None,
+    patience: Annotated[
+        float, typer.Option("--patience-seconds", min=0, help="Of one worker: how long it waits for the others.")
+    ] = 600.0,
+    records: options.Records = None,
     workloads: Annotated[Path | None, typer.Option(help="Declared workloads, of the tenant of the settings.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="Show at most so many of each; JSON has all.")] = 20,
     form: Format = Output.TABLE,
 ) -> None:
-    """Energy of every workload, J/op and recommendations of an hour of a fleet, by one worker or by several."""
-    from energy_orchestrator.services.fleet_analysis import Place, Task, analyse
+    """Energy of every workload, J/op, fingerprints and advice of an hour of a fleet, by one worker or by several."""
+    from energy_orchestrator.services import past
+    from energy_orchestrator.services.fleet_analysis import Place, Task, analyse, analyse_share
     from energy_orchestrator.services.workload_file import load_workloads
 
     if (series_url is None) == (series_folder is None):
         raise InvalidInputError(
             "which store?", where="eo analyze", next_step="give either --series-url or --series-folder"
         )
+    alone = None if worker is None else _worker(worker, workers, series_folder)
     declared = {}
     if workloads is not None:
         tenant = options.settings().tenant
@@ -53,18 +64,29 @@ def analyze(
     last = (end or datetime.now(UTC) - SETTLED).replace(tzinfo=UTC)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("opening", total=None)
-        found = analyse(
-            Place(series_url, series_folder, credentials),
-            Task(last - timedelta(hours=hours), last, window_seconds, declared),
-            workers,
-            lambda step, done, of: bar.update(task, description=step, completed=done, total=of),
-        )
+        place = Place(series_url, series_folder, credentials, records)
+        before = past.past_at(records, sorted(options.settings().known_tenants), last)
+        span = Task(last - timedelta(hours=hours), last, window_seconds, declared, past=before)
+
+        def progress(step: str, done: int, of: int) -> None:
+            bar.update(task, description=step, completed=done, total=of)
+
+        if alone is None:
+            found = analyse(place, span, workers, progress)
+        else:
+            with place.records() as database, place.open() as series:
+                found = analyse_share(series, span, alone, patience, progress, database)
+        kept = None if records is None else _keep(records, found, span, alone)
     if form is Output.JSON:
-        output.print_json(dataclasses.asdict(found))
+        output.print_json(dataclasses.asdict(found) | {"kept": kept})
         return
     known = sum(it.joules_per_operation is not None for it in found.costs)
     advice = len(found.recommendations)
     output.say(f"{found.node_windows:,} node-windows; J/op of {known:,} workloads; {advice:,} recommendations")
+    if found.fingerprints is not None:
+        output.say(f"{found.fingerprints:,} fingerprints; the tenants' workloads form {found.groups:,} groups")
+    if kept is not None:
+        output.say(f"{kept:,} kept in the records; the orchestrator decides about them")
     output.print_table(
         ("Tenant", "Workload", ">J/op", ">Operations", "Note"),
         [
@@ -88,6 +110,28 @@ def analyze(
         ],
         empty="Nothing to advise.",
     )
+
+
+def _worker(text: str, workers: int, folder: Path | None) -> Worker:
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal()):
+        raise InvalidInputError(f"{text!r} is not K/N", where="--worker", next_step="write --worker 0/4")
+    if workers > 1 or folder is not None:
+        raise InvalidInputError(
+            "a worker among others is one process that asks a server",
+            where="--worker",
+            next_step="give --series-url, and leave --workers and --series-folder out",
+        )
+    return Worker(int(number), int(of))
+
+
+def _keep(file: Path, found: Found, task: Task, worker: Worker | None) -> int:
+    from energy_orchestrator.services import batch, past
+
+    now, length = datetime.now(UTC), task.end - task.start
+    since = None if worker is None else max(task.end, now - length)
+    with past.records(file) as database:
+        return batch.keep(database, found.recommendations, now, 2 * length, since)
 
 
 def _per_operation(cost: Cost) -> str:

@@ -20,6 +20,9 @@ class Fingerprint:
         samples: how many stack samples it stands on.
         does: share of the samples by what they do ("json decoding"); a sample may do several things.
         functions: share of the samples of the functions most telling, the most telling first.
+        bare: the same without the program's own names: what a stripped build is compared with. None: made before there
+            was one.
+        nameless: (nearly) no sample shows a name of the program itself, as in a stripped build.
         cluster: id that stays from run to run; None: alike to too few others, or not yet clustered.
     """
 
@@ -32,3 +35,5 @@ class Fingerprint:
     does: Mapping[str, float] = field(default_factory=dict)
     functions: Mapping[str, float] = field(default_factory=dict)
     cluster: int | None = None
+    bare: NDArray[np.float32] | None = None
+    nameless: bool = False

@@ -124,3 +124,13 @@ class Recommendation:
             default=dict,
         )
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A finished change of one kind: its target, the fingerprint group of that, and the share of J/op that it saved;
+    None where it was reverted or not measured."""
+
+    workload: str
+    group: int | None
+    saved_share: float | None

@@ -19,7 +19,7 @@ from energy_orchestrator.model.fleet import BatchPoint, BatchSweep
 from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.model.units import Bounded, Tier
 from energy_orchestrator.recommend.observation import Finding, Prior
-from energy_orchestrator.recommend.playbook import corrected
+from energy_orchestrator.recommend.playbook import Measured, corrected
 from energy_orchestrator.recommend.subject import Found, Subject, between
 
 KNEE = 1.05
@@ -61,7 +61,7 @@ def latency_at(points: Sequence[BatchPoint], batch: int) -> float | None:
     return float(np.interp(batch, sizes, highest)) if sizes[0] <= batch <= sizes[-1] else None
 
 
-def batch_sweep(sweep: BatchSweep, measured: Sequence[float | None], tenant: str, now: datetime) -> Found | None:
+def batch_sweep(sweep: BatchSweep, measured: Measured, tenant: str, now: datetime) -> Found | None:
     """See the module; None where the present size was not measured or nothing larger is better within the SLO."""
     by_size = {it.batch: it for it in sweep.points}
     present = by_size.get(sweep.batch_now)

@@ -11,13 +11,11 @@ does not has more to gain, hence a wide interval with its middle above theirs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.model.units import Bounded
 from energy_orchestrator.model.workload import KnobMeaning
 from energy_orchestrator.recommend.observation import Finding, Observation, Prior, environment_change
-from energy_orchestrator.recommend.playbook import corrected
+from energy_orchestrator.recommend.playbook import Measured, corrected
 
 MLPERF_GAP = Bounded(0.147, 0.087, 0.187)
 """1 - J/sample offline / J/sample server: median, lowest and highest; a test computes it from the logs."""
@@ -25,7 +23,7 @@ PRIOR = Prior(Bounded(0.20, 0.05, 0.60), 0.55, "prior: MLPerf v4.1 offline again
 MINIMUM_QUEUE = 1.0
 
 
-def batching(seen: Observation, measured: Sequence[float | None]) -> Finding | None:
+def batching(seen: Observation, measured: Measured) -> Finding | None:
     """See the module."""
     knob = seen.knob(KnobMeaning.BATCH_SIZE)
     if knob is None or not seen.operations:

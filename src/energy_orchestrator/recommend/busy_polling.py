@@ -10,14 +10,13 @@ CPU time that does not follow the work.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from statistics import StatisticsError, fmean, linear_regression, pstdev
 
 from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.model.units import Bounded
 from energy_orchestrator.model.workload import KnobMeaning
 from energy_orchestrator.recommend.observation import Finding, Observation, Prior, environment_change
-from energy_orchestrator.recommend.playbook import corrected
+from energy_orchestrator.recommend.playbook import Measured, corrected
 
 IDLE_SHARE = 0.7
 MINIMUM_CORES = 0.2
@@ -27,7 +26,7 @@ WAITS_PER_CPU_SECOND = 100.0
 """Below it a process spins; see the module for where the figure lies."""
 
 
-def busy_polling(seen: Observation, measured: Sequence[float | None]) -> Finding | None:
+def busy_polling(seen: Observation, measured: Measured) -> Finding | None:
     """See the module."""
     knob = seen.knob(KnobMeaning.POLL_WAIT)
     if knob is None or seen.cpu_cores < MINIMUM_CORES or seen.operations is None:

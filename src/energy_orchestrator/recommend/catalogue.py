@@ -8,7 +8,7 @@ person, and their change says `executor: none`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.recommend.batching import batching
@@ -16,10 +16,11 @@ from energy_orchestrator.recommend.busy_polling import busy_polling
 from energy_orchestrator.recommend.code_path import code_path
 from energy_orchestrator.recommend.idle_shutdown import idle_shutdown
 from energy_orchestrator.recommend.observation import Finding, Observation
+from energy_orchestrator.recommend.playbook import Measured
 from energy_orchestrator.recommend.right_size import right_size
 from energy_orchestrator.recommend.thread_oversubscription import thread_oversubscription
 
-Strategy = Callable[[Observation, Sequence[float | None]], Finding | None]
+Strategy = Callable[[Observation, Measured], Finding | None]
 
 STRATEGIES: Mapping[str, tuple[Strategy, SuggestionType]] = {
     "batching": (batching, SuggestionType.BATCHING),

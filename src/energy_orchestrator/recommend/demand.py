@@ -2,10 +2,11 @@
 
 In: columns of past demand (a row a workload, a column a step), never anything later. Out: the peak and mean of the
 next span, and a margin for nodes. The forecast is seasonal: the mean of the same span yesterday and a week ago, moved
-by how the last hour compared with the same hours then. The margin is conformal: the largest error that the same
-forecast made for the sums on nodes in the past, as a share of a node and beyond the room that is kept for a burst
-of one workload, times a factor of safety. It can be checked: the
-error is that of named past spans.
+by how the last hour compared with the same hours then. The margin comes from the errors that the same forecast made
+for the sums on nodes in past spans, as a share of a node and beyond the room that is kept for a burst of one workload.
+The largest of n spans is exceeded by the next one once in n + 1, whatever their distribution, so on 168 hours about
+once a week: too often. Hence the level that the worst node of an hour exceeds once a year, by peaks over a threshold
+(Coles, "An introduction to statistical modeling of extreme values", 2001, ch. 4) with an exponential tail.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ DAYS_BACK = (1, 7)
 LEVEL_SHARE = 0.5
 """How much of a present deviation is carried on: half, between forgetting it and taking it for lasting."""
 LEVEL_RANGE = (0.8, 1.5)
+SPANS_OF_A_YEAR = 24 * 365.0
+TAIL = 0.9
+"""The errors beyond this quantile tell how the rest falls off."""
+LEAST_SPANS = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +71,17 @@ def node_errors(reached: Floats, predicted: Floats, reserve: Floats, capacity: F
     return (reached - predicted - reserve) / np.maximum(capacity, 1e-9)
 
 
-def margin(errors: Floats, safety: float = 1.25, least: float = 0.02, most: float = 0.5) -> float:
-    """Share of a node to keep free: the largest error seen times the safety, at least `least`."""
-    if not len(errors):
+def margin(worst: Floats, exceeded_once_in: float = SPANS_OF_A_YEAR, least: float = 0.02, most: float = 0.5) -> float:
+    """Share of a node to keep free.
+
+    Args:
+        worst: the largest error of any node in each past span.
+        exceeded_once_in: spans in which the worst node may need more once. Never less than the largest error seen.
+    """
+    if len(worst) < LEAST_SPANS:
         return most
-    return float(np.clip(errors.max() * safety, least, most))
+    threshold = np.quantile(worst, TAIL)
+    beyond = worst[worst > threshold] - threshold
+    mean = float(beyond.mean()) if len(beyond) else 0.0
+    level = threshold + mean * np.log(max(1.0, exceeded_once_in * len(beyond) / len(worst)))
+    return float(np.clip(max(level, worst.max()), least, most))

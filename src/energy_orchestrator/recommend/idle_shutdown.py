@@ -6,18 +6,16 @@ are its own active energy and the power of the memory it holds (0 to 0.4 W/GB, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.model.units import Bounded
 from energy_orchestrator.recommend.observation import Finding, Observation, Prior
-from energy_orchestrator.recommend.playbook import corrected
+from energy_orchestrator.recommend.playbook import Measured, corrected
 from energy_orchestrator.recommend.right_size import MEMORY_WATTS_PER_GB
 
 IDLE_CORES = 0.02
 
 
-def idle_shutdown(seen: Observation, measured: Sequence[float | None]) -> Finding | None:
+def idle_shutdown(seen: Observation, measured: Measured) -> Finding | None:
     """See the module."""
     declaration = seen.declaration
     if declaration is None or not declaration.may_stop or declaration.replicas == 0:

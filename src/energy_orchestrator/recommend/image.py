@@ -18,7 +18,7 @@ from energy_orchestrator.model.fleet import ImageRuns
 from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.model.units import Bounded, Tier
 from energy_orchestrator.recommend.observation import Finding, Prior
-from energy_orchestrator.recommend.playbook import corrected
+from energy_orchestrator.recommend.playbook import Measured, corrected
 from energy_orchestrator.recommend.subject import Found, Subject, between
 
 MINIMUM_WINDOWS = 8
@@ -36,7 +36,7 @@ def ratio_of(before: Sequence[float], after: Sequence[float]) -> Bounded:
     return Bounded(*(float(np.exp(it)) for it in (np.median(pairs), low, high)))
 
 
-def image(runs: Sequence[ImageRuns], measured: Sequence[float | None], tenant: str, now: datetime) -> Found | None:
+def image(runs: Sequence[ImageRuns], measured: Measured, tenant: str, now: datetime) -> Found | None:
     """Of all images of one workload; None where none is better, or which runs now is not said."""
     present = next((it for it in runs if it.current), None)
     if present is None:
@@ -45,7 +45,7 @@ def image(runs: Sequence[ImageRuns], measured: Sequence[float | None], tenant: s
 
 
 def _measured(
-    present: ImageRuns, runs: Sequence[ImageRuns], measured: Sequence[float | None], tenant: str, now: datetime
+    present: ImageRuns, runs: Sequence[ImageRuns], measured: Measured, tenant: str, now: datetime
 ) -> Found | None:
     if len(present.joules_per_operation) < MINIMUM_WINDOWS or present.operations_per_day is None:
         return None

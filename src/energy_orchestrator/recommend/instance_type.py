@@ -24,7 +24,7 @@ from energy_orchestrator.model.fleet import InstanceUse
 from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.model.units import Bounded, Tier
 from energy_orchestrator.recommend.observation import Finding, Prior
-from energy_orchestrator.recommend.playbook import corrected
+from energy_orchestrator.recommend.playbook import Measured, corrected
 from energy_orchestrator.recommend.subject import Found, Subject, between
 
 CATALOGUE_FILE = Path(__file__).with_name("data") / "instance_types.csv"
@@ -40,7 +40,8 @@ MINIMUM_SHARE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class InstanceType:
-    """One row of the catalogue. `price_per_hour` is None: the data has none."""
+    """One row of the catalogue. The shipped one has no `price_per_hour`; a file of prices gives them
+    (`services/price_file.py`)."""
 
     provider: str
     name: str
@@ -85,7 +86,7 @@ def shipped_catalogue() -> tuple[InstanceType, ...]:
 
 
 def instance_type(
-    use: InstanceUse, catalogue: Sequence[InstanceType], measured: Sequence[float | None], tenant: str, now: datetime
+    use: InstanceUse, catalogue: Sequence[InstanceType], measured: Measured, tenant: str, now: datetime
 ) -> Found | None:
     """See the module.
 
@@ -109,8 +110,10 @@ def instance_type(
         Prior(_share(use, present, best), 0.6, "coefficients of the architectures; not tried here yet"), measured
     )
     saved = Bounded(*(before * it for it in (prior.ratio.value, prior.ratio.lower, prior.ratio.upper)))
-    prices = (use.price_per_hour, use.prices_per_hour.get(best.name, best.price_per_hour))
-    money = (prices[0] - prices[1]) * 24 if prices[0] is not None and prices[1] is not None else None
+    now_paid, then_paid = _price(use, present), _price(use, best)
+    money = None if now_paid is None or then_paid is None else (now_paid - then_paid) * 24
+    unpriced = " and ".join(it.name for it, price in ((present, now_paid), (best, then_paid)) if price is None)
+    rent = f"Money unknown: no price of {unpriced} was given." if money is None else f"It costs {money:.2f} less a day."
     return Found(
         Subject(tenant, f"node/{use.node}", use.node, now, now, Tier.MODEL, {f"node/{use.node}": ""}),
         Finding(
@@ -137,7 +140,7 @@ def instance_type(
                     round(best.watts(_load(use, present, best, 1)), 2),
                     "W",
                 ),
-                ("price", "unknown" if money is None else round(money, 4), "a day less"),
+                ("price", f"unknown: none of {unpriced}" if money is None else round(money, 4), "a day less"),
             ],
             explanation=(
                 f"{best.name} ({best.vcpus:g} vCPU, {best.memory_gb:g} GB, {best.architecture}) holds "
@@ -146,13 +149,20 @@ def instance_type(
                 f"of {use.mean_cores:g} cores it draws about {best.watts(use.mean_cores):.1f} W "
                 f"instead of {before:.1f} W. "
                 + ("Its watts stand in for an architecture that nobody measured. " if best.basis != "measured" else "")
-                + ("Price unknown." if money is None else f"It costs {money:.2f} less a day.")
+                + rent
             ),
             restarted_replicas=1,
             executor="none",
             cost_per_day=None if money is None else Bounded(money, money, money),
+            rented=True,
         ),
     )
+
+
+def _price(use: InstanceUse, it: InstanceType) -> float | None:
+    """Of an hour: what is paid, told for this machine, or in the catalogue."""
+    told = use.price_per_hour if it.name == use.instance_type else use.prices_per_hour.get(it.name)
+    return it.price_per_hour if told is None else told
 
 
 def _load(use: InstanceUse, present: InstanceType, other: InstanceType, which: int) -> float:

@@ -30,6 +30,20 @@ class Peaks:
 
 
 @dataclass(frozen=True, slots=True)
+class Alike:
+    """Another workload that does much the same, by fingerprint, and has a function of the table of `code_path`."""
+
+    workload: str
+    likeness: float
+    """Cosine of the fingerprints."""
+    same_group: bool
+    hot_shares: Sequence[tuple[str, float]]
+    """As of an Observation."""
+    joules_per_operation: float | None = None
+    operation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """One workload. Rates are per second over the span; None is unknown."""
 
@@ -59,7 +73,15 @@ class Observation:
     libraries: Sequence[str] = ()
     top_functions: Sequence[str] = ()
     hot_shares: Sequence[tuple[str, float]] = ()
-    """Functions of the table of `code_path` with the share of samples that have them in their stack."""
+    """Functions of the table of `code_path`, slow and better, with the share of samples whose stacks have them."""
+    group: int | None = None
+    """Of the fingerprint; None without one, or where it is in no group."""
+    alike: Sequence[Alike] = ()
+    """The most alike first."""
+    joules_per_operation: float | None = None
+    """Of all replicas over the span; None where unknown, or where there is nobody to compare with."""
+    operation: str | None = None
+    """What the operations are."""
     peaks: Peaks | None = None
     """None until there is a history."""
 
@@ -109,6 +131,8 @@ class Finding:
     labels: Mapping[str, str] = field(default_factory=dict)
     cost_per_day: Bounded | None = None
     """Where it is not energy times price: other hours, another rent."""
+    rented: bool = False
+    """Its energy is paid with the rent: without a price of that, money is unknown, not energy times price."""
     gco2e_per_day: Bounded | None = None
     ranked_as_watts: Bounded | None = None
     """What a saving counts as among others where it is not joules: the same share of the target's power."""

@@ -15,7 +15,7 @@ from energy_orchestrator.model.fleet import CapPoint, PowerSweep
 from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.model.units import Bounded, Tier
 from energy_orchestrator.recommend.observation import Finding, Prior
-from energy_orchestrator.recommend.playbook import corrected
+from energy_orchestrator.recommend.playbook import Measured, corrected
 from energy_orchestrator.recommend.subject import Found, Subject, between
 
 RELATIVE_ERROR = 0.04
@@ -35,7 +35,7 @@ def energy_per_operation(point: CapPoint, rest_watts: float) -> float:
     return (point.watts + rest_watts) * point.seconds_per_operation
 
 
-def power_cap(sweep: PowerSweep, measured: Sequence[float | None], tenant: str, now: datetime) -> Found | None:
+def power_cap(sweep: PowerSweep, measured: Measured, tenant: str, now: datetime) -> Found | None:
     """See the module; None where the limit of now was not measured or nothing is better."""
     present = next((it for it in sweep.points if it.limit_watts == sweep.limit_watts_now), None)
     if present is None:

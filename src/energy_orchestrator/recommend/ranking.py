@@ -9,7 +9,7 @@
   itself claimed stays in the label `claimed_confidence`, so that the record is about claims.
 - A workload that is not declared is a matter of one host; a declared one is changed wherever it runs.
 - One recommendation per target at a time, the best ranked: two changes at once could not be told apart.
-- Money and emissions only where a price and a grid factor are configured.
+- Money and emissions only where a price and a grid factor are configured; of a rented machine only by its rent.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 
-from energy_orchestrator.model.recommendation import Change, Evidence, Recommendation, Target
+from energy_orchestrator.model.recommendation import Change, Evidence, Recommendation, Target, Tried
 from energy_orchestrator.model.units import JOULES_PER_KWH, SECONDS_PER_DAY, Bounded
 from energy_orchestrator.recommend.catalogue import STRATEGIES
 from energy_orchestrator.recommend.confidence import ENOUGH, Record, calibrated, no_record
 from energy_orchestrator.recommend.observation import Finding, Observation
+from energy_orchestrator.recommend.playbook import tries_for
 from energy_orchestrator.recommend.subject import Found, Subject
 
 LIFE = timedelta(minutes=10)
@@ -43,7 +45,7 @@ class RankingSettings:
 def recommend(
     observations: Sequence[Observation],
     node_watts: Mapping[str, float],
-    playbook: Callable[[str, str], Sequence[float | None]],
+    playbook: Callable[[str, str], Sequence[Tried]],
     settings: RankingSettings,
     new_id: Callable[[], str],
     now: datetime,
@@ -53,15 +55,16 @@ def recommend(
 
     Args:
         node_watts: mean power of each host over the span.
-        playbook: tenant and suggestion type -> saved shares of finished tries (None: reverted).
+        playbook: tenant and suggestion type -> finished tries, newest first; asked once for each pair.
         record: tenant and suggestion type -> what was claimed of past changes, and whether it came true.
     """
     best: dict[Key, Recommendation] = {}
+    past = cache(playbook)
     for seen in observations:
         if seen.seconds < settings.minimum_span_seconds:
             continue
         for strategy, kind in STRATEGIES.values():
-            finding = strategy(seen, playbook(seen.tenant, kind.value))
+            finding = strategy(seen, tries_for(past(seen.tenant, kind.value), seen.workload, seen.group))
             if finding is None or finding.saved_watts.upper < settings.minimum_savings_watts:
                 continue
             host = None if seen.declaration else seen.host
@@ -144,7 +147,7 @@ def _score(it: Finding, node_watts: float, risk: float, confidence: float) -> fl
 
 def _priced(made: Recommendation, it: Finding, settings: RankingSettings) -> Recommendation:
     kwh = made.expected_savings_j.scaled(1 / JOULES_PER_KWH)
-    cost = kwh.scaled(settings.price_per_kwh) if settings.price_per_kwh is not None else None
+    cost = kwh.scaled(settings.price_per_kwh) if settings.price_per_kwh is not None and not it.rented else None
     carbon = kwh.scaled(settings.gco2e_per_kwh) if settings.gco2e_per_kwh is not None else None
     return replace(
         made, expected_savings_cost=it.cost_per_day or cost, expected_savings_gco2e=it.gco2e_per_day or carbon

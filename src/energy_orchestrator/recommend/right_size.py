@@ -9,14 +9,13 @@ follow the work.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.model.units import Bounded
 from energy_orchestrator.recommend.busy_polling import idle_cpu_share
 from energy_orchestrator.recommend.observation import Finding, Observation, Prior
-from energy_orchestrator.recommend.playbook import corrected
+from energy_orchestrator.recommend.playbook import Measured, corrected
 
 HEADROOM = 1.15
 MEMORY_HEADROOM = 1.3
@@ -30,14 +29,14 @@ MEMORY_STEP = 16 * 2**20
 MEMORY_WATTS_PER_GB = Bounded(0.2, 0.0, 0.4)
 
 
-def right_size(seen: Observation, measured: Sequence[float | None]) -> Finding | None:
+def right_size(seen: Observation, measured: Measured) -> Finding | None:
     """See the module."""
     if seen.declaration is None or seen.replicas < 1:
         return None
     return _replicas(seen, measured) or _limits(seen)
 
 
-def _replicas(seen: Observation, measured: Sequence[float | None]) -> Finding | None:
+def _replicas(seen: Observation, measured: Measured) -> Finding | None:
     wanted = max(2, math.ceil(seen.cpu_cores / REPLICA_BUSY))
     share, how = idle_cpu_share(seen)
     if seen.replicas <= wanted or share <= 0 or not seen.operations:

@@ -21,7 +21,7 @@ from energy_orchestrator.model.fleet import Forecast, Job
 from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.model.units import Bounded, Tier
 from energy_orchestrator.recommend.observation import Finding, Prior
-from energy_orchestrator.recommend.playbook import corrected
+from energy_orchestrator.recommend.playbook import Measured, corrected
 from energy_orchestrator.recommend.subject import Found, Subject, between, no_joules
 
 UNITS = 1000
@@ -67,7 +67,7 @@ def shift_jobs(jobs: Sequence[Job], forecast: Forecast, by: str, capacity_watts:
 
 
 def schedule_shift(
-    shift: Shift, forecast: Forecast, by: str, measured: Sequence[float | None], tenant: str, now: datetime
+    shift: Shift, forecast: Forecast, by: str, measured: Measured, tenant: str, now: datetime
 ) -> Found | None:
     """The finding of one shift; None where it saves next to nothing."""
     job, aim = shift.job, shift.gco2e if by == "gco2e" else shift.price

@@ -8,13 +8,12 @@ Declared workloads get a lower thread knob; a program that is not declared gets 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.model.units import Bounded
 from energy_orchestrator.model.workload import KnobMeaning
 from energy_orchestrator.recommend.observation import Finding, Observation, Prior, environment_change
-from energy_orchestrator.recommend.playbook import corrected
+from energy_orchestrator.recommend.playbook import Measured, corrected
 
 PRIOR = Prior(
     Bounded(0.30, 0.02, 0.95), 0.6, "prior: 20.7 against 2.1 CPU-seconds for 8 and 2 BLAS threads on 2 CPUs (memo)"
@@ -24,7 +23,7 @@ MINIMUM_CORES = 0.1
 LIBRARIES = frozenset({"openblas", "mkl", "blis", "libgomp"})
 
 
-def thread_oversubscription(seen: Observation, measured: Sequence[float | None]) -> Finding | None:
+def thread_oversubscription(seen: Observation, measured: Measured) -> Finding | None:
     """See the module."""
     if seen.cpus_allowed is None or seen.cpu_cores < MINIMUM_CORES:
         return None

@@ -12,15 +12,16 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 from uuid_utils.compat import uuid7
 
+from energy_orchestrator.analyze.fingerprint import FingerprintModel
 from energy_orchestrator.errors import NotFoundError
-from energy_orchestrator.model.recommendation import Recommendation
+from energy_orchestrator.model.recommendation import Recommendation, Tried
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.units import Bounded, Tier
 from energy_orchestrator.model.workload import Declaration
@@ -28,9 +29,11 @@ from energy_orchestrator.recommend.code_path import any_known
 from energy_orchestrator.recommend.confidence import Record, no_record
 from energy_orchestrator.recommend.observation import Observation, Peaks, WindowPoint
 from energy_orchestrator.recommend.ranking import RankingSettings, best_of, recommend
-from energy_orchestrator.services import series_queries
+from energy_orchestrator.services import operation_queries, series_queries
+from energy_orchestrator.services.likeness import Compared, Likeness
 from energy_orchestrator.services.measurements import Series, SeriesMeasurements
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, silent
+from energy_orchestrator.store.fingerprint_port import FingerprintStore
 
 MAX_WORKLOADS = 50
 """Of one host, by energy: the others have little to save."""
@@ -49,7 +52,7 @@ HOSTS_AT_ONCE = 200
 _WORKLOAD_SPANS = series_queries.of_hosts(series_queries.WORKLOAD_SPANS)
 _PEAKS = series_queries.of_hosts(series_queries.PEAKS)
 _JOINED = {
-    "operations": series_queries.of_hosts(series_queries.OPERATION_SPANS),
+    "operations": series_queries.of_hosts(operation_queries.OPERATION_SPANS),
     "behaviour": series_queries.of_hosts(series_queries.PROCESS_BEHAVIOUR),
     "memory": series_queries.of_hosts(series_queries.WORKLOAD_MEMORY),
     "inventory": series_queries.of_hosts(series_queries.INVENTORY_SPANS),
@@ -82,23 +85,25 @@ class _Everywhere:
     look: Look
     hot: Mapping[str, Row]
     known_paths: Mapping[str, Sequence[tuple[str, float]]]
+    compared: Compared
     points: dict[str, Sequence[WindowPoint]] = field(default_factory=dict)
 
 
 class Advisor:
-    """`declaration_of` gives the declaration in force or raises NotFoundError; `playbook` what was saved before;
-    `record` what was claimed before and whether it came true."""
+    """`declaration_of` gives the declaration in force or raises NotFoundError; `playbook` what was tried before;
+    `record` what was claimed before and whether it came true; `fingerprints` who is like whom."""
 
     def __init__(
         self,
         series: Series,
         measurements: SeriesMeasurements,
         declaration_of: Callable[[str, str], Declaration],
-        playbook: Callable[[str, str], Sequence[float | None]],
+        playbook: Callable[[str, str], Sequence[Tried]],
         settings: RankingSettings,
         span_seconds: float = 60.0,
         own_workloads: Collection[str] = frozenset(),
         record: Callable[[str, str], Record] = no_record,
+        fingerprints: FingerprintStore | None = None,
     ) -> None:
         self._series = series
         self._measurements = measurements
@@ -108,6 +113,7 @@ class Advisor:
         self._span = timedelta(seconds=span_seconds)
         self._own = frozenset(own_workloads)
         self._record = record
+        self._likeness = Likeness(series, measurements, fingerprints, FingerprintModel.shipped().version)
 
     def recommend(
         self, tenant: str, now: datetime, worker: Worker = ALONE, tick: Tick = silent
@@ -161,7 +167,8 @@ class Advisor:
 
     def _everywhere(self, look: Look) -> _Everywhere:
         hot = {row["workload"]: row for row in self._rows(series_queries.HOTSPOTS, look.parameters)}
-        return _Everywhere(look, hot, self._known_paths(look, hot))
+        known = self._known_paths(look, hot)
+        return _Everywhere(look, hot, known, self._likeness.compared(look.tenant, known, look.start, look.end))
 
     def _observations(self, facts: _Everywhere, covered: Mapping[str, Row], hosts: list[str]) -> list[Observation]:
         look, parameters = facts.look, facts.look.parameters | {"hosts": hosts}
@@ -169,6 +176,7 @@ class Advisor:
         declared = {name: it for name in {row["workload"] for row in spans} if (it := self._declaration(look, name))}
         self._add_points(facts, declared)
         joined = self._joined(look, declared, parameters)
+        groups = self._likeness.groups(look.tenant, {row["workload"] for row in spans})
         observations = []
         taken: dict[str, int] = defaultdict(int)
         for row in spans:
@@ -178,7 +186,8 @@ class Advisor:
             if seconds <= 0 or workload in self._own or (taken[host] > MAX_WORKLOADS and workload not in declared):
                 continue
             parts = {name: rows.get((host, workload), {}) for name, rows in joined.items()}
-            observations.append(self._observation(facts, row, parts, seconds, declared.get(workload)))
+            seen = self._observation(facts, row, parts, seconds, declared.get(workload))
+            observations.append(replace(seen, group=groups.get(workload)))
         return observations
 
     def _known_paths(self, look: Look, hot: Mapping[str, Row]) -> dict[str, list[tuple[str, float]]]:
@@ -209,6 +218,7 @@ class Advisor:
     ) -> Observation:
         look, workload = facts.look, row["workload"]
         behaviour, operations = parts["behaviour"], parts["operations"]
+        per_operation, operation = facts.compared.per_operation.get(workload, (None, None))
         watts = Bounded(
             row["active_joules"] / seconds, row["active_joules_lower"] / seconds, row["active_joules_upper"] / seconds
         )
@@ -235,6 +245,9 @@ class Advisor:
             libraries=parts["inventory"].get("libraries") or (),
             top_functions=facts.hot[workload]["functions"] if workload in facts.hot else (),
             hot_shares=facts.known_paths.get(workload, ()),
+            alike=facts.compared.alike.get(workload, ()),
+            joules_per_operation=per_operation,
+            operation=operation,
             peaks=_peaks(parts["peaks"]),
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from energy_orchestrator.analyze.estimator.cpu_names import cpu_key, vendor
-from energy_orchestrator.analyze.estimator.hardware import Machines
+from energy_orchestrator.analyze.estimator.hardware import Machines, righted
 from energy_orchestrator.analyze.estimator.model import PowerModel, default_model, of_text
 from energy_orchestrator.analyze.estimator.training import Servers
 from energy_orchestrator.errors import NotFoundError
@@ -22,7 +22,7 @@ CURVE_FILE = "load_curve/dynamic_power_fraction_by_load.csv"
 TDP_FILE = "codecarbon/codecarbon/data/hardware/cpu_power.csv"
 MAX_SOCKETS = 64
 """Two chassis of 384 single-chip nodes are left out: no servers of the kind asked about."""
-_LISTED = re.compile(r"xeon|epyc|opteron|ryzen|threadripper|core|^\d{4}")
+_LISTED = re.compile(r"xeon|epyc|opteron|ryzen|threadripper|core|pentium|celeron|^\d{4}")
 _COLUMNS = {
     "sockets": "Chips",
     "cores": "# Cores",
@@ -58,7 +58,7 @@ def read_training_data(folder: Path) -> TrainingData:
 
 
 def read_servers(file: Path) -> Servers:
-    """All complete rows but the chassis of micro-servers."""
+    """All complete rows but the chassis of micro-servers, memory in GB and threads as the cores allow."""
     found, names, years = [], [], []
     for row in _rows(file):
         year = re.search(r"\d{4}", row["Published"])
@@ -69,7 +69,7 @@ def read_servers(file: Path) -> Servers:
     columns = dict(zip(_COLUMNS, np.array(found, dtype=np.float64).T, strict=True))
     idle, full = columns.pop("idle"), columns.pop("full")
     machines = Machines(cpu=names, year=np.array(years), tdp_watts=np.full(len(names), np.nan), **columns)
-    return Servers(machines, idle, full)
+    return Servers(righted(machines), idle, full)
 
 
 def read_tdp(file: Path) -> dict[str, float]:

@@ -14,9 +14,11 @@ from energy_orchestrator.analyze.estimator import evaluation, variation
 from energy_orchestrator.analyze.estimator.cpu_names import cpu_key, vendor
 from energy_orchestrator.analyze.estimator.model import MODEL_FILE
 from energy_orchestrator.analyze.estimator.shape import shapes
+from energy_orchestrator.analyze.estimator.tdp_list import TdpList
 from energy_orchestrator.analyze.estimator.training import (
     Each,
     HeldOut,
+    Servers,
     amd_shares,
     development,
     held_out,
@@ -29,6 +31,7 @@ from energy_orchestrator.services.estimator_files import TrainingData, read_trai
 from energy_orchestrator.services.estimator_report import model_card, node_section
 from energy_orchestrator.services.report_sections import replace_section
 
+NEARLY_THE_SAME = 0.1
 CARD_FILE = "node_power_model.card.md"
 Tick = Callable[[], None]
 
@@ -77,6 +80,8 @@ def node_scores(data: TrainingData, tick: Tick) -> dict[str, Any]:
         "servers": len(servers.idle),
         "cpus": len(set(map(cpu_key, servers.machines.cpu))),
         "listed": 100 * float(np.mean(listed)),
+        **_near_names(data, out),
+        "usual_full": _usual_full(servers, out),
         "unseen_listed": evaluation.unseen_cpus(servers, out, listed),
         "untouched": evaluation.unseen_cpus(servers, out, listed & fresh),
         "levels": evaluation.simulated_levels(servers, out, shape, statistics, vendor_matters=True),
@@ -85,6 +90,20 @@ def node_scores(data: TrainingData, tick: Tick) -> dict[str, Any]:
         "split": variation.split_errors(shape, statistics, amd_shares(servers.machines)),
         "shift": evaluation.shift_in_time(servers, data.tdp_watts, statistics, tick),
     }
+
+
+def _near_names(data: TrainingData, out: HeldOut) -> dict[str, float]:
+    """How many servers have a TDP by a near name, and how right near names are among the listed themselves."""
+    ratio = np.abs(TdpList(data.tdp_watts).left_out() - 1)
+    right, missed = 100 * float(np.mean(ratio < NEARLY_THE_SAME)), 100 * float(ratio.mean())
+    near = int(out.known.tdp_near.sum())
+    return {"near": near, "near_right": right, "near_count": len(ratio), "near_mape": missed}
+
+
+def _usual_full(servers: Servers, out: HeldOut) -> float:
+    """MAPE at full load of Intel's and AMD's, in percent."""
+    usual = np.array([bool(vendor(name)) for name in servers.machines.cpu])
+    return 100 * float(np.abs(np.exp(out.known.log_full) / servers.full - 1)[usual].mean())
 
 
 def _held_out_scores(data: TrainingData, out: HeldOut) -> dict[str, Any]:

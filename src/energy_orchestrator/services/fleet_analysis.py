@@ -1,18 +1,21 @@
 """The batch: a span of telemetry of a whole fleet into energy, J/op and advice, by one worker or by several.
 
-Three steps with the functions of the stream (`analyzer.py`, `measurements.py`, `advisor.py`). A workload may run on
-hosts of several workers, so all of them finish the first step before any begins the next. Workers know nothing of each
+Three steps with the functions of the stream (`analyzer.py`, `measurements.py`, `advisor.py`), and, where the records
+are named, fingerprints and their groups before the advice (`fleet_fingerprints.py`). A workload may run on hosts of
+several workers, so all of them finish a step before any begins the next; so do virtual machines, which have their
+energy from a host. Workers know nothing of each
 other (`shards.py`): they share the series store and hand back what they found, and `recommend.ranking.best_of` puts it
 together. The result does not depend on how many they are.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,16 +23,20 @@ from typing import TypeVar
 
 from energy_orchestrator.analyze.estimator import default_model
 from energy_orchestrator.analyze.operation_cost import NOT_COUNTED, CostWindow, operation_cost
-from energy_orchestrator.errors import InvalidInputError, NotFoundError
+from energy_orchestrator.errors import InvalidInputError, NotFoundError, UnavailableError
 from energy_orchestrator.model.recommendation import Recommendation
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.recommend.ranking import RankingSettings, best_of
-from energy_orchestrator.services import series_queries
+from energy_orchestrator.services import fleet_fingerprints, past, series_queries
 from energy_orchestrator.services.advisor import Advisor
 from energy_orchestrator.services.analyzer import Analyzer
+from energy_orchestrator.services.fingerprint_groups import Reduced
 from energy_orchestrator.services.measurements import AT_ONCE, SeriesMeasurements
+from energy_orchestrator.services.past import Past
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, silent
+from energy_orchestrator.store.records.database import Database
+from energy_orchestrator.store.records.fingerprints import PostgresFingerprints
 from energy_orchestrator.store.series.chdb_store import ChdbSeriesStore
 from energy_orchestrator.store.series.clickhouse_store import ClickHouseSeriesStore
 from energy_orchestrator.store.series.port import Parameters, SeriesStore
@@ -38,6 +45,8 @@ Progress = Callable[[str, int, int], None]
 """The step, what of it is done, of how much."""
 
 
+WAIT_SECONDS = 2.0
+"""Between two looks at what the other workers have done."""
 T = TypeVar("T")
 
 
@@ -47,11 +56,13 @@ def _silent(step: str, done: int, of: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the series are: a ClickHouse server, or a chDB folder that nobody else has open."""
+    """Where the series are: a ClickHouse server, or a chDB folder that nobody else has open. `records_url_file` has the
+    address of the Postgres of the records; without it there are no fingerprints."""
 
     url: str | None = None
     folder: Path | None = None
     credentials_file: Path | None = None
+    records_url_file: Path | None = None
 
     @contextmanager
     def open(self) -> Iterator[SeriesStore]:
@@ -67,16 +78,27 @@ class Place:
         finally:
             store.close()
 
+    @contextmanager
+    def records(self) -> Iterator[Database | None]:
+        """Closed again at the end; None where they are not named."""
+        if self.records_url_file is None:
+            yield None
+            return
+        with past.records(self.records_url_file) as database:
+            yield database
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be analysed. `declared` are the declarations in force, by tenant and workload."""
+    """What is to be analysed. `declared` are the declarations in force, by tenant and workload; `past` what was done
+    before."""
 
     start: datetime
     end: datetime
     window_seconds: float = 60.0
     declared: dict[tuple[str, str], Declaration] = field(default_factory=dict)
     ranking: RankingSettings = field(default_factory=RankingSettings)
+    past: Past = field(default_factory=Past)
 
     def declaration_of(self, tenant: str, workload: str) -> Declaration:
         """Or NotFoundError."""
@@ -109,6 +131,9 @@ class Found:
     node_windows: int
     costs: list[Cost]
     recommendations: list[Recommendation]
+    fingerprints: int | None = None
+    """Made; None where the records were not named."""
+    groups: int | None = None
 
 
 def attribute(series: SeriesStore, task: Task, worker: Worker = ALONE, tick: Tick = silent) -> int:
@@ -128,44 +153,123 @@ def costs(series: SeriesStore, task: Task, worker: Worker = ALONE) -> list[Cost]
     return found
 
 
-def advise(series: SeriesStore, task: Task, worker: Worker = ALONE, tick: Tick = silent) -> list[Recommendation]:
-    """What is worth doing, of every tenant."""
+def advise(
+    series: SeriesStore, task: Task, worker: Worker = ALONE, tick: Tick = silent, records: Database | None = None
+) -> list[Recommendation]:
+    """What is worth doing, of every tenant; with the records also what they know of past changes and of who is like
+    whom."""
     advisor = Advisor(
         series,
         SeriesMeasurements(series, task.window_seconds),
         task.declaration_of,
-        lambda tenant, kind: [],  # noqa: ARG005 (no record of past changes in a batch)
+        task.past.playbook,
         task.ranking,
         span_seconds=(task.end - task.start) / timedelta(seconds=1),
+        record=task.past.record,
+        fingerprints=PostgresFingerprints(records) if records is not None else None,
     )
     return best_of(advisor.recommend(tenant, task.end, worker, tick) for tenant in _tenants(series, task))
 
 
+def fingerprint(
+    series: SeriesStore, records: Database, task: Task, worker: Worker = ALONE, tick: Tick = silent
+) -> fleet_fingerprints.Made:
+    """Fingerprints of every profiled workload, into the records."""
+    store, tenants = PostgresFingerprints(records), _tenants(series, task)
+    return fleet_fingerprints.make(series, store, tenants, task.end, task.end - task.start, worker, tick)
+
+
 def analyse(place: Place, task: Task, workers: int = 1, progress: Progress = _silent) -> Found:
-    """All three steps. Several workers are processes of their own, and need a server."""
+    """All steps. Several workers are processes of their own, and need a server."""
     if workers == 1:
-        with place.open() as series:
-            windows = attribute(series, task, tick=lambda done, of: progress("energy", done, of))
-            progress("J/op", 0, 1)
-            found = costs(series, task)
-            return Found(windows, found, advise(series, task, tick=lambda done, of: progress("advice", done, of)))
+        with place.records() as records, place.open() as series:
+            return _analysed_alone(series, records, task, progress)
     if place.url is None:
         raise InvalidInputError(
             "a chDB folder belongs to one process", where="workers", next_step="name a server, or take one worker"
         )
     team = [Worker(number, workers) for number in range(workers)]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, place.records() as records:
 
         def each(step: str, work: Callable[[Place, Task, Worker], T]) -> Iterator[T]:
             for done, part in enumerate([pool.submit(work, place, task, worker) for worker in team]):
                 progress(step, done, workers)
                 yield part.result()
 
-        return Found(
-            sum(each("energy", attribute_part)),
-            list(chain.from_iterable(each("J/op", costs_part))),
-            best_of(each("advice", advise_part)),
-        )
+        windows = sum(each("energy", attribute_part))
+        sum(each("guests", guests_part))
+        found = list(chain.from_iterable(each("J/op", costs_part)))
+        prints, groups = None, None
+        if records is not None:
+            made = list(each("fingerprints", fingerprint_part))
+            store = PostgresFingerprints(records)
+            prints, groups = fleet_fingerprints.settled(store, made, task.end, each("groups", reduce_part))
+        return Found(windows, found, best_of(each("advice", advise_part)), prints, groups)
+
+
+def _analysed_alone(series: SeriesStore, records: Database | None, task: Task, progress: Progress) -> Found:
+    def ticks(step: str) -> Tick:
+        return lambda done, of: progress(step, done, of)
+
+    windows = attribute(series, task, tick=ticks("energy"))
+    progress("J/op", 0, 1)
+    found = costs(series, task)
+    prints, groups = None, None
+    if records is not None:
+        made = fingerprint(series, records, task, tick=ticks("fingerprints"))
+        prints, groups = fleet_fingerprints.settled(PostgresFingerprints(records), [made], task.end)
+    return Found(windows, found, advise(series, task, tick=ticks("advice"), records=records), prints, groups)
+
+
+def analyse_share(
+    series: SeriesStore,
+    task: Task,
+    worker: Worker,
+    patience_seconds: float,
+    progress: Progress = _silent,
+    records: Database | None = None,
+) -> Found:
+    """All steps but fingerprints of one worker of several that know nothing of each other, on machines of their own:
+    after the first it waits until the store has the energy of all windows, which the others write.
+
+    Raises:
+        UnavailableError: they did not within the patience.
+    """
+    windows = attribute(series, task, worker, lambda done, of: progress("energy", done, of))
+    _wait_for_others(series, task, worker, patience_seconds, progress)
+    guests_again(series, task, worker)
+    found = costs(series, task, worker)
+    return Found(windows, found, advise(series, task, worker, lambda done, of: progress("advice", done, of), records))
+
+
+def _wait_for_others(
+    series: SeriesStore, task: Task, worker: Worker, patience_seconds: float, progress: Progress
+) -> None:
+    ends = time.monotonic() + patience_seconds
+    while missing := windows_missing(series, task):
+        if time.monotonic() >= ends:
+            raise UnavailableError(
+                f"the energy of {missing:,} windows is not there",
+                where=f"worker {worker.number}/{worker.of}",
+                next_step="start the other workers too, on the same span, or wait longer: --patience-seconds",
+            )
+        progress("waiting for the other workers", 0, 1)
+        time.sleep(min(WAIT_SECONDS, patience_seconds))
+
+
+def windows_missing(series: SeriesStore, task: Task) -> int:
+    """Node-windows of the span, of all workers, that have samples and no energy yet."""
+
+    def edge(moment: datetime) -> datetime:
+        return datetime.fromtimestamp(moment.timestamp() // task.window_seconds * task.window_seconds, UTC)
+
+    during: Parameters = {
+        "start": edge(task.start),
+        "end": edge(task.end),
+        "window_ms": task.window_seconds * 1000,
+        "buckets": ALONE.buckets,
+    }
+    return int(series.query(series_queries.MISSED_WINDOWS, during).to_pylist()[0]["n"])
 
 
 def attribute_part(place: Place, task: Task, worker: Worker) -> int:
@@ -174,16 +278,42 @@ def attribute_part(place: Place, task: Task, worker: Worker) -> int:
         return attribute(series, task, worker)
 
 
+def guests_part(place: Place, task: Task, worker: Worker) -> int:
+    """Virtual machines again, whose hosts may have been another worker's."""
+    with place.open() as series:
+        return guests_again(series, task, worker)
+
+
+def guests_again(series: SeriesStore, task: Task, worker: Worker) -> int:
+    """What their hosts gave them, now that all hosts are done; how many node-windows."""
+    analyzer = Analyzer(series, default_model(), task.window_seconds, lambda: task.end, worker)
+    return analyzer.work_on_guests(task.start, task.end)
+
+
 def costs_part(place: Place, task: Task, worker: Worker) -> list[Cost]:
     """The second."""
     with place.open() as series:
         return costs(series, task, worker)
 
 
+def fingerprint_part(place: Place, task: Task, worker: Worker) -> fleet_fingerprints.Made:
+    """The third, where the records are named."""
+    with place.open() as series, place.records() as records:
+        return fingerprint(series, records, task, worker) if records is not None else {}
+
+
+def reduce_part(place: Place, task: Task, worker: Worker) -> dict[str, list[Reduced]]:
+    """What several share of grouping large tenants."""
+    with place.open() as series, place.records() as records:
+        if records is None:
+            return {}
+        return fleet_fingerprints.reduced(PostgresFingerprints(records), _tenants(series, task), worker)
+
+
 def advise_part(place: Place, task: Task, worker: Worker) -> list[Recommendation]:
-    """The third."""
-    with place.open() as series:
-        return advise(series, task, worker)
+    """The last."""
+    with place.open() as series, place.records() as records:
+        return advise(series, task, worker, records=records)
 
 
 def _tenants(series: SeriesStore, task: Task) -> list[str]:

@@ -12,6 +12,7 @@ from energy_orchestrator.errors import EoError
 log = logging.getLogger(__name__)
 
 STALLED_SECONDS = 60.0
+"""Of silence beyond a loop's interval."""
 MAX_PAUSE_SECONDS = 15.0
 
 
@@ -49,7 +50,7 @@ class Loop:
         if self._succeeded_at is None:
             return "starting"
         silent = time.monotonic() - self._succeeded_at
-        return "ok" if silent < STALLED_SECONDS else f"silent for {silent:.0f} s"
+        return "ok" if silent < self._interval + STALLED_SECONDS else f"silent for {silent:.0f} s"
 
     def _run(self) -> None:
         while not self.stopping.is_set():

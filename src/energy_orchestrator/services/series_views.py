@@ -22,7 +22,7 @@ from energy_orchestrator.api.control_plane import (
 from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.model.units import SECONDS_PER_DAY, Bounded
 from energy_orchestrator.model.workload import Declaration
-from energy_orchestrator.services import series_queries
+from energy_orchestrator.services import operation_queries, series_queries
 from energy_orchestrator.services.alerts import Alerts
 from energy_orchestrator.services.cost_views import cost_view
 from energy_orchestrator.services.measurements import Series
@@ -78,7 +78,7 @@ class SeriesViews:
         joined = {
             name: {(row["host"], row["workload"]): row for row in self._rows(query, over)}
             for name, query, over in (
-                ("operations", series_queries.OPERATION_SPANS, parameters),
+                ("operations", operation_queries.OPERATION_SPANS, parameters),
                 ("memory", series_queries.WORKLOAD_MEMORY, living),
                 ("inventory", series_queries.INVENTORY_SPANS, parameters),
             )
@@ -158,7 +158,7 @@ class SeriesViews:
         operations, declaration = parts["operations"], self._declaration(tenant, row["workload"])
         joules = Bounded(row["active_joules"], row["active_joules_lower"], row["active_joules_upper"])
         done, over = operations.get("operations"), operations.get("covered_seconds") or 0.0
-        per_operation = joules_per_operation(joules, seconds, done, over)
+        per_operation = joules_per_operation(_counted(operations), done, operations.get("counted_operations"))
         problem = self._uncounted(tenant, row["workload"]) if done is None else None
         return WorkloadView(
             tenant=tenant,
@@ -191,6 +191,14 @@ class SeriesViews:
     def _rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         rows: list[Row] = self._series.query(sql, parameters).to_pylist()
         return rows
+
+
+def _counted(operations: Row) -> Bounded | None:
+    """Energy of the replicas and the time whose operations are known."""
+    joules = operations.get("counted_joules")
+    if joules is None:
+        return None
+    return Bounded(joules, operations["counted_joules_lower"], operations["counted_joules_upper"])
 
 
 def _point(row: Row) -> PowerPoint:

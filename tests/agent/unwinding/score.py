@@ -1,12 +1,19 @@
-"""Runs the programs below the agent and counts the samples whose whole chain is the true one."""
+"""Runs the programs below the agent and counts the samples whose whole chain is the true one.
+
+All samples of a program count, from when it is past its start until the agent stops: those caught in the kernel with
+no user stack too. Frames of the kernel at the leaf are left out of the comparison: how it was entered (an interrupt, a
+page fault) is no call of the program.
+"""
 
 from __future__ import annotations
 
 import argparse
 import bisect
 import contextlib
+import functools
 import itertools
 import json
+import os
 import re
 import signal
 import subprocess
@@ -17,21 +24,25 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.unwinding.cases import Case, build
+from agent.profiling import wait_until_busy
+from agent.unwinding.cases import RESTORE, Case, build
 
 AGENT = Path(__file__).parents[3] / "agent" / "target" / "release" / "eo-agent"
 # Programs that run at a time: each gets its share of the samples.
-AT_A_TIME = 6
+AT_A_TIME = 12
+WINDOW_WITHIN_SECONDS = 60.0
+SIGRETURN = b"\x48\xc7\xc0\x0f\0\0\0\x0f\x05"
 UNNAMED = re.compile(r"^\[(?:[0-9a-f]+|[^+\]]+)\+0x([0-9a-f]+)\] \(")
 
 
 @dataclass
 class Score:
-    """Samples of one program: all, and those with the true chain."""
+    """Samples of one program: all, those with the true chain, and of these those that stop above where it works."""
 
     case: Case
     samples: int
     whole: int
+    short: int
     # The most frequent wrong stacks, for a person.
     wrong: list[tuple[int, str]]
 
@@ -66,10 +77,10 @@ def _running(case: Case) -> Iterator[None]:
         inside = 'mount -t tmpfs none /mnt && cp "$0" /mnt/program && exec /mnt/program'
         command = ["unshare", "--mount", "sh", "-c", inside, str(case.program)]
     environment = {"EO_WORKLOAD": case.name, "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "GOMAXPROCS": "2"}
-    with subprocess.Popen(["nice", *command], env=environment, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
         try:
+            _wait_for_start(process.pid, "program" if case.placement == "namespace" else case.program.name)
             if case.placement == "deleted":
-                _wait_for_exec(process.pid, case.program)
                 case.program.unlink()
             yield
             if process.poll() is not None:
@@ -78,19 +89,26 @@ def _running(case: Case) -> Iterator[None]:
             process.kill()
 
 
-def _wait_for_exec(pid: int, program: Path) -> None:
-    deadline = time.monotonic() + 20
-    while Path(f"/proc/{pid}/exe").resolve() != program.resolve():
+def _wait_for_start(pid: int, name: str) -> None:
+    """Until it runs (and not what starts it) and is past its loader: no sample has to be excused for that."""
+    deadline = time.monotonic() + 30
+    while Path(os.readlink(f"/proc/{pid}/exe")).name != name:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{program} did not start")
+            raise RuntimeError(f"{name} did not start")
         time.sleep(0.01)
+    wait_until_busy(pid, 0.05)
 
 
 def _profile(agent: Path, hz: int, seconds: float) -> dict[str, Counter[tuple[str, ...]]]:
-    """Stacks and their samples, by workload."""
+    """Stacks and their samples, by workload: for so long, and until the agent's first window (10 s) is there. What it
+    could not name in time when it is told to stop it leaves out."""
     command = [str(agent), "run", "--sink", "stdout", "--profile-hz", str(hz), "--log-level", "error"]
-    with tempfile.TemporaryFile() as output, subprocess.Popen(command, stdout=output) as process:
-        time.sleep(seconds)
+    with tempfile.NamedTemporaryFile() as output, subprocess.Popen(command, stdout=output) as process:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline or b'"kind":"profiles"' not in Path(output.name).read_bytes():
+            if time.monotonic() > deadline + WINDOW_WITHIN_SECONDS:
+                break
+            time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
         process.wait(20)
         output.seek(0)
@@ -104,27 +122,48 @@ def _profile(agent: Path, hz: int, seconds: float) -> dict[str, Counter[tuple[st
 
 def _judge(case: Case, stacks: Counter[tuple[str, ...]]) -> Score:
     names = Names(case.twin) if case.twin else None
-    whole, wrong = 0, Counter[str]()
+    whole, short, wrong = 0, 0, Counter[str]()
     for stack, count in stacks.items():
-        if stack[0].endswith("(kernel)"):
-            # Caught in the kernel before it had a user stack (exec, exit).
-            continue
-        plain = [function(frame, names, case.program.name) for frame in stack]
-        own = tuple(name for name in plain if name in case.own)
-        if case.is_true(own) and not stack[0].startswith("[truncated"):
+        user = list(itertools.dropwhile(in_kernel, reversed(stack)))[::-1]
+        calls = [call(frame, names, case.program.name) for frame in user]
+        if case.is_true(calls):
             whole += count
+            short += count if case.is_short(calls) else 0
         else:
             wrong[";".join(stack)] += count
-    return Score(case, whole + wrong.total(), whole, [(n, stack) for stack, n in wrong.most_common(3)])
+    return Score(case, whole + wrong.total(), whole, short, [(n, stack) for stack, n in wrong.most_common(3)])
 
 
-def function(frame: str, names: Names | None, program: str) -> str:
-    """`gamma_` of `gamma_(std::vector<...>&) (program)`; of a stripped program by its twin."""
+def in_kernel(frame: str) -> bool:
+    """Named or not."""
+    return frame == "[kernel]" or frame.endswith(" (kernel)")
+
+
+def call(frame: str, names: Names | None, program: str) -> tuple[str, str]:
+    """Function and whole text of a frame: `gamma_` of `gamma_(std::vector<...>&) (program)`; of a stripped program by
+    its twin, libc's return from a signal by its code, a note of the agent (`[truncated: ...]`) as it is."""
     name, _, module = frame.rpartition(" (")
     unnamed = UNNAMED.match(frame)
     if unnamed and names and module.startswith(("program", program)):
         name = names.at(int(unnamed[1], 16))
-    return re.sub(r"(?<=\w)\(.*$", "", re.sub(r"::h[0-9a-f]{16}$", "", name))
+    elif name == "__restore_rt" or (unnamed and module == "libc.so.6)" and returns_from_signal(int(unnamed[1], 16))):
+        name = RESTORE
+    text = f"{name} ({module}" if name else frame
+    return re.sub(r"(?<=\w)\(.*$", "", re.sub(r"::h[0-9a-f]{16}$", "", name or frame)), text
+
+
+def returns_from_signal(offset: int) -> bool:
+    """Whether these bytes of libc are `mov $15,%rax; syscall`: rt_sigreturn on x86-64."""
+    with libc().open("rb") as file:
+        file.seek(offset)
+        return file.read(len(SIGRETURN)) == SIGRETURN
+
+
+@functools.cache
+def libc() -> Path:
+    """The file that this interpreter, and each program that is linked to libc here, runs on."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return Path(next(line.split()[-1] for line in lines if line.endswith("/libc.so.6")))
 
 
 class Names:
@@ -152,10 +191,12 @@ def table(scores: list[Score]) -> str:
     groups: dict[str, list[Score]] = defaultdict(list)
     for one in scores:
         groups[one.case.group].append(one)
-    lines = ["| programs | built | samples | whole |", "|---|---|---|---|"]
-    for group, members in {**groups, "all": scores}.items():
-        samples, whole = sum(one.samples for one in members), sum(one.whole for one in members)
-        share = f"{100 * whole / samples:.1f} %" if samples else "no samples"
+    lines = ["| programs | built | samples | right | of these above the work |", "|---|---|---|---|---|"]
+    whole = [one for one in scores if not one.case.truncated]
+    for group, members in {**groups, "all but the truncated": whole}.items():
+        samples, right = sum(one.samples for one in members), sum(one.whole for one in members)
+        short = sum(one.short for one in members)
+        share = f"{100 * right / samples:.1f} % | {100 * short / samples:.1f} %" if samples else "no samples |"
         lines.append(f"| {group} | {len(members)} | {samples} | {share} |")
     return "\n".join(lines)
 
@@ -172,10 +213,11 @@ def main() -> None:
         folder = Path(name)
         folder.chmod(0o755)
         cases = [case for case in build(folder) if given.only in case.name]
-        scores = list(score(cases, given.agent, given.hz, given.seconds))
-    for one in scores:
-        for count, stack in one.wrong:
-            print(f"wrong {count} of {one.samples} {one.case.name}: {stack[:600]}")
+        scores = []
+        for one in score(cases, given.agent, given.hz, given.seconds):
+            scores.append(one)
+            for count, stack in one.wrong:
+                print(f"wrong {count} of {one.samples} {one.case.name}: {stack[:600]}", flush=True)
     print(table(scores))
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from benchmarks.fingerprint_corpus.collect import load
 from benchmarks.fingerprint_corpus.programs import programs
-from benchmarks.fingerprints import QUERIES, documents, for_choices, profile_of, rand_index, rank_one, vectors_of
+from benchmarks.fingerprints import (
+    QUERIES,
+    documents,
+    for_choices,
+    likeness_of,
+    profile_of,
+    rand_index,
+    rank_one,
+    vectors_of,
+)
 
 from energy_orchestrator.analyze.fingerprint import FingerprintModel
 
@@ -26,9 +34,9 @@ def test_the_corpus_has_what_the_builder_makes_and_no_name_of_a_process() -> Non
 @pytest.mark.slow
 def test_the_same_program_is_found_again() -> None:
     records = load()
-    vectors = vectors_of([profile_of(it) for it in records], FingerprintModel.shipped())
-    likeness = np.asarray(vectors @ vectors.T, dtype=np.float64)
-    for title, least in zip(QUERIES, (0.95, 0.9, 0.9), strict=False):
+    profiles, model = [profile_of(it) for it in records], FingerprintModel.shipped()
+    vectors, likeness = vectors_of(profiles, model), likeness_of(profiles, model)
+    for title, least in zip(QUERIES, (0.95, 0.9, 0.9, 0.9), strict=True):
         score = rank_one(
             records, likeness, lambda it, title=title: QUERIES[title](it) and not for_choices(it["program"])
         )

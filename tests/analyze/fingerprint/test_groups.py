@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from collections import Counter
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
-from energy_orchestrator.analyze.fingerprint import FingerprintModel, Profile
-from energy_orchestrator.analyze.fingerprint.clusters import Clustering, group, with_stable_ids
-from energy_orchestrator.analyze.fingerprint.fleet import group_shards, lead, search
-from energy_orchestrator.analyze.fingerprint.neighbours import Traits, nearest, reason, traits
+from energy_orchestrator.analyze.fingerprint import FingerprintModel, Profile, fleet
+from energy_orchestrator.analyze.fingerprint.clusters import Clustering, group, matched, with_stable_ids
+from energy_orchestrator.analyze.fingerprint.fleet import group_shards, group_whole, lead, search
+from energy_orchestrator.analyze.fingerprint.neighbours import Traits, nearest, reason, told, traits
 
 
 def around(centres: int, each: int, spread: float = 0.3, seed: int = 7) -> tuple[np.ndarray, np.ndarray]:
@@ -25,6 +28,31 @@ def around(centres: int, each: int, spread: float = 0.3, seed: int = 7) -> tuple
 def test_known_groups_are_found() -> None:
     vectors, truth = around(12, 8)
     assert adjusted_rand_score(truth, group(vectors)) == pytest.approx(1.0)
+
+
+def test_workloads_that_all_do_something_else_are_no_group() -> None:
+    """HDBSCAN alone finds some: it knows nearer and farther, not near."""
+    random = np.random.default_rng(2)
+    rows = np.concatenate([random.normal(size=(30, 256)) + bias for bias in (0.0, 0.35)])
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    assert (group(rows) >= 0).sum() > 10
+    assert group_whole(rows).tolist() == [-1] * 60
+    assert group_whole(rows[:0]).tolist() == []
+
+
+def test_one_group_and_nothing_else_is_found() -> None:
+    assert group_whole(around(1, 8)[0]).tolist() == [0] * 8
+    vectors, truth = around(12, 8)
+    assert adjusted_rand_score(truth, group_whole(vectors)) == pytest.approx(1.0)
+
+
+def test_blocks_and_leaders_of_a_great_part_give_the_same_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, truth = around(6, 40)
+    whole = group_whole(vectors)
+    monkeypatch.setattr(fleet, "ROWS", 7)
+    assert group_whole(vectors).tolist() == whole.tolist()
+    monkeypatch.setattr(fleet, "MOST_POINTS", 20)
+    assert adjusted_rand_score(truth, group_whole(vectors)) == pytest.approx(1.0)
 
 
 def test_two_vectors_are_no_group() -> None:
@@ -62,12 +90,68 @@ def test_a_group_that_splits_gives_its_id_to_the_greater_part() -> None:
     assert [second.of[key] for key in "abcdefg"] == [1, 1, 1, 1, 2, 2, 2]
 
 
+@given(labels, labels)
+def test_matching_by_parts_keeps_as_many_members_as_any_matching(one: list[int], two: list[int]) -> None:
+    """Against all matchings of at most six groups with six."""
+    shared = Counter((a, b) for a, b in zip(one, two, strict=False) if a >= 0 and b >= 0)
+    ids, _ = matched(set(one) - {-1}, shared, 100)
+    assert len(set(ids.values())) == len(ids) == len(set(one) - {-1})
+    kept = sum(members for (label, was), members in shared.items() if ids[label] == was)
+    best = max(sum(shared[pair] for pair in enumerate(order)) for order in permutations(range(6)))
+    assert kept == best
+
+
+def mixed(count: int, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Groups of all sizes, each as tight as another program's runs are, and one in twenty in none."""
+    random = np.random.default_rng(seed)
+    sizes = 1 / np.arange(1, 61)
+    truth = random.choice(60, size=count, p=sizes / sizes.sum())
+    middle = random.normal(size=(60, 256))
+    spread = random.uniform(0.25, 0.55, 60)[truth] / 16
+    rows = middle[truth] / np.linalg.norm(middle[truth], axis=1, keepdims=True)
+    rows += spread[:, None] * random.normal(size=rows.shape)
+    alone = random.random(count) < 0.05
+    rows[alone] = random.normal(size=(alone.sum(), 256))
+    truth[alone] = 60 + np.arange(alone.sum())
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), truth
+
+
+def test_the_way_of_a_fleet_gives_the_groups_of_the_whole_on_a_middle_size() -> None:
+    """Simulated vectors: what changes when a tenant grows beyond `WHOLE_UP_TO`."""
+    vectors, truth = mixed(3_000)
+    whole = group_whole(vectors)
+    shards = [lead(vectors[n::16]) for n in range(16)]
+    apart = np.empty(len(vectors), int)
+    for n, (shard, groups) in enumerate(zip(shards, group_shards(shards), strict=True)):
+        apart[n::16] = groups[shard.of]
+    alone = -1 - np.arange(len(vectors))
+    assert adjusted_rand_score(np.where(whole < 0, alone, whole), np.where(apart < 0, alone, apart)) > 0.99
+    assert adjusted_rand_score(truth, np.where(apart < 0, alone, apart)) > 0.99
+
+
 def test_the_reason_names_what_both_do() -> None:
     one = Traits({"json decoding": 0.6, "memory allocation": 0.7}, {"parse": 0.6})
     other = Traits({"json decoding": 0.3, "memory allocation": 0.9}, {"decode": 0.5})
     assert reason(one, other) == "same hot path: json decoding (60 % and 30 % of the samples)"
     assert reason(Traits({}, {"attract": 0.9}), Traits({}, {"attract": 0.8})) == "same hot functions: attract"
     assert "no hot path in common" in reason(Traits({"sorting": 1.0}, {}), Traits({"regex": 1.0}, {}))
+
+
+def test_what_every_program_of_a_language_does_is_no_reason() -> None:
+    python = Traits({"interpreter": 0.9}, {"PyEval_EvalCode": 0.9, "cfunction_vectorcall_FASTCALL": 0.5, "main": 1.0})
+    assert reason(python, python) == "much interpreter (90 % and 90 % of the samples); no more telling path in common"
+    numpy = Traits({"interpreter": 0.9}, {"PyUFunc_GeneralizedFunctionInternal": 0.4, "PyEval_EvalCode": 0.9})
+    assert reason(numpy, numpy) == "same hot functions: PyUFunc_GeneralizedFunctionInternal"
+    both = Traits({"interpreter": 0.9, "regex": 0.2}, {"PyEval_EvalCode": 0.9})
+    assert reason(both, both) == "same hot path: regex (20 % and 20 % of the samples)"
+    assert told({"interpreter": 0.9, "sorting": 0.2, "regex": 0.3}) == ["regex", "sorting", "interpreter"]
+
+
+def test_the_most_telling_functions_are_kept() -> None:
+    stack = ["_start (x)", "main (x)", *[f"PyObject_Call{n} (x)" for n in range(20)], "tokenize (x)", "scan (x)"]
+    kept = list(traits(Profile([(stack, 30)]), FingerprintModel()).functions)
+    assert kept[:2] == ["scan", "tokenize"]
+    assert len(kept) == 8
 
 
 def test_traits_are_read_from_the_stacks() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energy_orchestrator.analyze.fingerprint import DIMENSIONS, FingerprintModel, Profile
+from energy_orchestrator.analyze.fingerprint.features import shows_no_names
 from energy_orchestrator.analyze.fingerprint.vector import LEAST_SAMPLES
 from energy_orchestrator.errors import InvalidInputError
 
@@ -108,3 +109,36 @@ def test_the_shipped_model_reads_back_to_the_same_bytes_and_has_a_version() -> N
 def test_a_model_of_another_format_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="format 0"):
         FingerprintModel.from_json('{"format": 0}')
+
+
+OWN = ["main (prog)", "work (prog)", "[ab12cd34ef56+0x10] (prog)", "run (main.py)"]
+FOREIGN = ["memmove (libc.so.6)", "kernel_read (kernel)", "Main.run (jit)", "clock_gettime ([vdso])", "nameless"]
+
+
+@given(st.lists(st.tuples(st.lists(st.sampled_from(OWN + FOREIGN), min_size=1), st.just(30)), min_size=1, max_size=5))
+def test_without_own_names_a_build_is_its_stripped_build(rows: list[tuple[list[str], int]]) -> None:
+    stripped = [(["[9f9f9f9f9f9f+0x7] (other)" if it in OWN else it for it in stack], count) for stack, count in rows]
+    bare, plain = MODEL.bare(Profile(rows)), MODEL.vector(Profile(stripped))
+    assert bare is not None
+    assert plain is not None
+    assert np.allclose(bare, plain, atol=1e-6)
+    again = MODEL.bare(Profile(stripped))
+    assert again is not None
+    assert np.allclose(again, plain, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("frames", "nameless"),
+    [
+        (["main (prog)"], False),
+        (["Main.run (jit)"], False),
+        (["run (main.py)"], False),
+        (["[ab12cd34ef56+0x10] (prog)"], True),
+        (["memmove (libc.so.6)", "[ab12cd34ef56+0x10] (libc.so.6)"], True),
+        (["kernel_read (kernel)"], True),
+    ],
+)
+def test_a_profile_shows_names_where_a_tenth_of_its_samples_does(frames: list[str], nameless: bool) -> None:
+    assert shows_no_names(Profile([(frames, 30)])) is nameless
+    assert shows_no_names(Profile([(frames, 9), (["[ab12cd34ef56+0x10] (prog)"], 91)]))
+    assert shows_no_names(Profile([(frames, 10), (["[ab12cd34ef56+0x10] (prog)"], 90)])) is nameless

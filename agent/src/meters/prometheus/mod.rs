@@ -208,11 +208,17 @@ mod tests {
 
     #[tokio::test]
     async fn the_contract_holds() {
-        for body in ["node_rapl_package_joules_total{index=\"0\"} 5\n", "up 1\n", "{{{"] {
+        for (body, figures) in [
+            ("node_rapl_package_joules_total{index=\"0\"} 5\n", true),
+            ("ipmi_dcmi_power_consumption_watts{id=\"1\"} 240\n", true),
+            ("up 1\n", false),
+            ("{{{", false),
+        ] {
             let client = super::super::http::tests::client_of(body);
             let options = toml::from_str("name = 'a'\nhost = 'b'\nurl = 'http://c'").unwrap();
             let mut device = Prometheus::new(&options, client);
-            super::super::contract::device_holds(&mut device).await;
+            let given = super::super::contract::device_holds(&mut device).await;
+            assert_eq!(given > 0, figures, "{body}");
         }
     }
 }

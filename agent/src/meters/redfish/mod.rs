@@ -197,7 +197,8 @@ mod tests {
             let mut device = Redfish::new(&options, client);
             let readings = device.poll(Some(2.0)).await;
             assert_eq!(readings.ok().and_then(|rows| rows[0].row.power_watts), power);
-            super::super::contract::device_holds(&mut device).await;
+            let given = super::super::contract::device_holds(&mut device).await;
+            assert_eq!(given > 0, power.is_some(), "{body}");
         }
     }
 }

@@ -211,7 +211,7 @@ mod tests {
                 assert!(error.starts_with(&address), "{error}");
                 assert!(!error.contains("s3cret") && !error.contains("public"), "{error}");
             }
-            contract::device_holds(&mut pdu).await;
+            assert_eq!(contract::device_holds(&mut pdu).await, 0);
         }
         nonsense.abort();
     }

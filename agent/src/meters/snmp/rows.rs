@@ -145,6 +145,7 @@ fn finest(points: &[Point]) -> Option<Level> {
 mod tests {
     use super::super::decode::Unknown;
     use super::*;
+    use crate::meters::contract;
 
     fn point(place: &str, watts: Result<f64, Unknown>, steps: Option<u64>, step: f64) -> Point {
         let energy = steps.map(|steps| Energy { steps, joules_per_step: step });
@@ -198,7 +199,10 @@ mod tests {
         let coarse = energy(19, 3600.0);
         assert_eq!((coarse.energy_joules, coarse.power_watts), (None, Some(500.0)));
         assert!(coarse.reason.unwrap().contains("3600 J"));
-        assert_eq!(energy(69, 3600.0).energy_joules, Some(180_000.0), "50 steps are within 2 %");
+        let fine = energy(69, 3600.0);
+        assert_eq!(fine.energy_joules, Some(180_000.0), "50 steps are within 2 %");
+        // What a real agent answers is held to the same promises in tests/agent.
+        assert_eq!(contract::rows_hold(METER, &[fine], 60.0), 2);
         assert_eq!(energy(69, 3600.0).energy_joules, None, "0 may be anything below a step");
         let reset = energy(3, 3600.0);
         assert_eq!((reset.energy_joules, reset.power_watts), (None, Some(500.0)));

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use snmp2::v3::{Auth, AuthErrorKind, AuthProtocol, Cipher, Security};
+use snmp2::v3::{Auth, AuthErrorKind, AuthProtocol, Cipher, KeyExtension, Security};
 use snmp2::{AsyncSession, Error, Oid, Pdu};
 use tokio::time::timeout;
 
@@ -182,7 +182,7 @@ fn understood(error: Error) -> SessionError {
     }
 }
 
-fn security(credentials: &Credentials) -> Security {
+pub(crate) fn security(credentials: &Credentials) -> Security {
     let Credentials::User { name, context, auth, auth_password, privacy } = credentials else {
         return Security::new(b"", b"").with_auth(Auth::NoAuthNoPriv);
     };
@@ -198,13 +198,21 @@ fn security(credentials: &Credentials) -> Security {
             cipher: match protocol {
                 gateway::PrivProtocol::Des => Cipher::Des,
                 gateway::PrivProtocol::Aes128 => Cipher::Aes128,
-                gateway::PrivProtocol::Aes256 => Cipher::Aes256,
+                gateway::PrivProtocol::Aes256 | gateway::PrivProtocol::Aes256Blumenthal => {
+                    Cipher::Aes256
+                }
             },
             privacy_password: password.as_bytes().to_vec(),
         },
     };
+    // MD5 and SHA-1 give shorter keys than AES-256 takes; vendors extend them in two ways.
+    let extension = match privacy {
+        Some((gateway::PrivProtocol::Aes256Blumenthal, _)) => KeyExtension::Blumenthal,
+        _ => KeyExtension::Reeder,
+    };
     Security::new(name.as_bytes(), auth_password.as_bytes())
         .with_auth_protocol(protocol)
+        .with_key_extension_method(extension)
         .with_context_name(context)
         .with_auth(level)
 }

@@ -21,7 +21,9 @@ use rustix::process::{kill_process, Pid, Signal};
 use crate::procfs::{status, Proc};
 
 const LISTENS_WITHIN: Duration = Duration::from_secs(5);
-const MAX_ANSWER_BYTES: usize = 4096;
+pub(crate) const MAX_ANSWER_BYTES: usize = 4096;
+/// Read at a time.
+pub(crate) const PIECE_BYTES: usize = 512;
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// A code map of an application server has some ten thousand lines; of a
 /// longer one the end is read.
@@ -75,14 +77,7 @@ impl Target {
         let limit = |error: std::io::Error| format!("attach: {error}");
         socket.set_write_timeout(Some(ANSWERS_WITHIN)).map_err(limit)?;
         socket.write_all(b"1\0jcmd\0Compiler.perfmap\0\0\0").map_err(limit)?;
-        let answer = read_answer(&mut socket).map_err(limit)?;
-        match answer.lines().next() {
-            Some("0") => Ok(()),
-            _ => Err(format!(
-                "jcmd Compiler.perfmap was refused (JDK 17 or newer knows it): {}",
-                answer.trim()
-            )),
-        }
+        verdict(&read_answer(&mut socket).map_err(limit)?)
     }
 
     fn connect(&self, directory: &OwnedFd) -> std::io::Result<UnixStream> {
@@ -134,11 +129,22 @@ impl Target {
     }
 }
 
+/// Whether the JVM wrote its map, by the first line of its answer.
+pub(crate) fn verdict(answer: &str) -> Result<(), String> {
+    match answer.lines().next() {
+        Some("0") => Ok(()),
+        _ => Err(format!(
+            "jcmd Compiler.perfmap was refused (JDK 17 or newer knows it): {}",
+            answer.trim()
+        )),
+    }
+}
+
 /// All of a short answer, within the time for the whole of it.
-fn read_answer(socket: &mut UnixStream) -> std::io::Result<String> {
+pub(crate) fn read_answer(socket: &mut UnixStream) -> std::io::Result<String> {
     let until = Instant::now() + ANSWERS_WITHIN;
     let mut answer = Vec::new();
-    let mut buffer = [0; 512];
+    let mut buffer = [0; PIECE_BYTES];
     while answer.len() < MAX_ANSWER_BYTES {
         let rest = until.saturating_duration_since(Instant::now());
         socket.set_read_timeout(Some(rest.max(Duration::from_millis(1))))?;

@@ -28,7 +28,7 @@ use layout::{FileId, Layout};
 pub use registers::{Registers, StackCopy, REGISTERS, SAMPLE_MASK};
 
 /// Deeper stacks lose their root.
-const MAX_FRAMES: usize = 512;
+pub const MAX_FRAMES: usize = 512;
 /// Processes whose layout is remembered.
 const MAX_LAYOUTS: usize = 256;
 /// Memory for tables: beyond it the least used file goes.
@@ -49,6 +49,8 @@ pub enum End {
     FramePointers,
     /// The stack is deeper than the copy of it.
     CopyEnded,
+    /// It has more than `MAX_FRAMES`.
+    TooManyFrames,
     /// A step failed: no table, or a damaged stack.
     Failed,
 }
@@ -125,7 +127,7 @@ impl Unwinding {
             let address = position.address_for_lookup();
             addresses.push(address);
             if addresses.len() >= MAX_FRAMES {
-                break End::Failed;
+                break End::TooManyFrames;
             }
             let code = self.code_at(pid, address, now);
             if code.is_none() && !position.is_return_address() {

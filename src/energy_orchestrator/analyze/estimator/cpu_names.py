@@ -18,7 +18,7 @@ _BRAND = re.compile(
     r"\b(intel|amd|xeon|platinum|gold|silver|bronze|epyc|opteron|core|genuine|ampere|altra|max|64-bit|multi-core)\b"
 )
 _AMD = re.compile(r"amd|epyc|opteron|ryzen|athlon|phenom|sempron|turion")
-_INTEL = re.compile(r"intel|xeon|pentium|celeron|atom|core")
+_INTEL = re.compile(r"intel|xeon|pentium|celeron|atom|(?<!-)\bcore\b")
 
 _EPYC = {"71": 2017.4, "72": 2019.6, "73": 2021.2, "94": 2022.8, "84": 2023.7, "95": 2024.8, "44": 2024.4, "45": 2025.3}
 _OPTERON = {"61": 2010.2, "41": 2010.5, "62": 2011.9, "42": 2011.9, "63": 2012.9, "43": 2012.9, "33": 2012.9}
@@ -62,6 +62,7 @@ def cpu_key(name: str) -> str:
     text = _BRAND.sub(" ", _NOISE.sub(" ", _plain(name))).strip()
     text = re.sub(r"(?<=[\dl])\s+(?=v\d\b|he\b|ee\b|se\b)", "", text)
     text = re.sub(r"^-d[ -]", "d-", re.sub(r"^e\s+(?=e-)", "", text))
+    text = re.sub(r"^(i\d) (?=\d)", r"\1-", text)
     return f"{vendor(name)}:{' '.join(text.split())}"
 
 

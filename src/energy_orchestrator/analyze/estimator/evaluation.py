@@ -98,7 +98,8 @@ def cross_covered(servers: Servers, out: HeldOut, part: str, *, guessed: bool) -
     error = np.abs(truth - (prediction.log_idle if part == "idle" else prediction.log_full))
     inside = np.empty(len(truth), dtype=bool)
     for intervals, held in _cross_intervals(servers, out):
-        group = intervals.classes(prediction.likeness[held], prediction.log_full[held], prediction.tdp_guessed[held])
+        some = _some(prediction, held)
+        group = intervals.classes(some.likeness, some.log_full, some.tdp_guessed, some.recent)
         inside[held] = error[held] <= getattr(intervals, part)[group]
     return inside
 
@@ -237,7 +238,7 @@ def _median_ratio(servers: Servers, tdp: Mapping[str, float], part: str) -> floa
 
 
 def _belief(prediction: Prediction, intervals: Intervals, shape: Callable[[Floats], tuple[Floats, Floats]]) -> Belief:
-    group = intervals.classes(prediction.likeness, prediction.log_full, prediction.tdp_guessed)
+    group = intervals.classes(prediction.likeness, prediction.log_full, prediction.tdp_guessed, prediction.recent)
     state, covariance = prior(
         prediction.log_idle, prediction.log_full, intervals.idle[group], intervals.full[group], intervals.together
     )

@@ -25,6 +25,8 @@ COLUMNS = (
     *("tdp", "tdp_core", "cores", "smt", "mhz", "memory_tdp", "memory_thread", "sockets"),
     *("generation", "lag", "amd", "low_power", "small"),
 )
+MOST_TERABYTES_READ_AS_GB = 1 / 16
+"""GB a thread. SPEC's list has the memory of its largest machines in TB (1 for 480 threads), and so may others."""
 TYPICAL_LAG_YEARS = 0.7
 """Between a CPU's generation and its servers' results: the median of SPECpower's."""
 
@@ -74,8 +76,18 @@ def one_machine(node: NodeHardware) -> Machines:
     return Machines(cpu=[node.cpu_model or ""], year=year, tdp_watts=tdp, **columns)
 
 
+def righted(machines: Machines) -> Machines:
+    """Machines without two slips that SPEC's own list has: memory in TB, and threads that the cores cannot have."""
+    tiny = machines.memory_gb < MOST_TERABYTES_READ_AS_GB * machines.threads
+    doubled = np.array([bool(vendor(name)) and "phi" not in name.lower() for name in machines.cpu])
+    most = np.where(doubled, 2 * machines.cores, np.inf)
+    threads = np.where(machines.threads > most, most, machines.threads)
+    return replace(machines, threads=threads, memory_gb=np.where(tiny, 1024 * machines.memory_gb, machines.memory_gb))
+
+
 def complete(machines: Machines, typical: Mapping[str, float]) -> tuple[Machines, list[list[str]]]:
     """Machines without gaps but for year and TDP, and what of each was guessed."""
+    machines = righted(machines)
     guessed: list[list[str]] = [[] for _ in range(len(machines))]
 
     def filled(name: str, instead: Floats | float) -> Floats:

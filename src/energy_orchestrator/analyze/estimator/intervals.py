@@ -1,7 +1,9 @@
 """Conformal intervals by group: half-widths of the logarithm that held the truth for 90 % of CPU models held out.
 
-Groups (Mondrian): machines like the training data, machines unlike it, small machines (predicted below `SMALL_WATTS` at
-full load, where a board or a fan counts), each with the TDP looked up or guessed.
+Groups (Mondrian): machines like the training data, machines unlike it (and, where the TDP is guessed, of recent
+generations), small machines (predicted below `SMALL_WATTS` at full load, where a board or a fan counts), each with the
+TDP looked up or guessed. Machines newer than all trained on have a width of their own, from the errors that models
+trained to earlier years made on what came after (`training.py`).
 The errors come from cross-validation with whole CPU models held out (cross-conformal), so they are those of unseen
 CPUs. In each group the half-width is the (n+1) 0.9-th smallest error. Sources: Vovk, Gammerman and Shafer,
 Algorithmic Learning in a Random World, 2005, section 4.5; Vovk, Cross-conformal predictors, 2015.
@@ -23,6 +25,8 @@ LEVEL = 0.9
 SMALL_WATTS = 130.0
 CLASSES = ("like", "unlike", "small", "like, tdp guessed", "unlike, tdp guessed", "small, tdp guessed")
 KINDS = 3
+UNSEEN_WIDENING = 1.3
+"""Of the widest group, for newer machines, where no earlier years tell; assumed."""
 UNLIKE_SHARE = 0.2
 """Of the training machines, held out, that count as unlike the others."""
 
@@ -37,14 +41,19 @@ class Intervals:
     together: float
     after_reading: float
     least_likeness: float
+    newer: Floats
+    """Of idle and full, of machines newer than all trained on."""
 
-    def classes(self, likeness: Floats, log_full: Floats, tdp_guessed: NDArray[np.bool_]) -> NDArray[np.intp]:
+    def classes(
+        self, likeness: Floats, log_full: Floats, tdp_guessed: NDArray[np.bool_], recent: NDArray[np.bool_]
+    ) -> NDArray[np.intp]:
         """Index into `CLASSES` of each machine."""
-        return _kind(likeness, self.likeness, log_full) + KINDS * tdp_guessed.astype(np.intp)
+        unlike = (likeness < self.likeness) | (recent & tdp_guessed)
+        return _kind(unlike, log_full) + KINDS * tdp_guessed.astype(np.intp)
 
     def document(self) -> dict[str, Any]:
         """For the model file."""
-        names = ("likeness", "idle", "full", "together", "after_reading", "least_likeness")
+        names = ("likeness", "idle", "full", "together", "after_reading", "least_likeness", "newer")
         return {name: getattr(self, name) for name in names}
 
     @staticmethod
@@ -57,11 +66,12 @@ class Intervals:
             float(document["together"]),
             float(document["after_reading"]),
             float(document["least_likeness"]),
+            np.array(document["newer"], dtype=np.float64),
         )
 
 
-def _kind(likeness: Floats, limit: float, log_full: Floats) -> NDArray[np.intp]:
-    return np.where(log_full < math.log(SMALL_WATTS), 2, np.where(likeness < limit, 1, 0))
+def _kind(unlike: NDArray[np.bool_], log_full: Floats) -> NDArray[np.intp]:
+    return np.where(log_full < math.log(SMALL_WATTS), 2, np.where(unlike, 1, 0))
 
 
 def half_width(errors: Floats) -> float:
@@ -78,10 +88,12 @@ class Errors:
     full: Floats
     likeness: Floats
     log_full: Floats
+    recent: NDArray[np.bool_]
+    """Counts as unlike; all false where the TDP is known."""
 
     def widths(self, limit: float) -> tuple[Floats, Floats]:
         """Half-widths of idle and full in each kind; a kind without machines gets the width of all."""
-        kind = _kind(self.likeness, limit, self.log_full)
+        kind = _kind((self.likeness < limit) | self.recent, self.log_full)
         parts = [kind == index if (kind == index).any() else np.ones(len(kind), dtype=bool) for index in range(KINDS)]
         idle, full = ([half_width(error[part]) for part in parts] for error in (self.idle, self.full))
         return np.array(idle), np.array(full)
@@ -94,4 +106,5 @@ def conformal(known: Errors, guessed: Errors) -> Intervals:
     both = known.widths(limit), guessed.widths(limit)
     idle, full = (np.concatenate([part[index] for part in both]) for index in (0, 1))
     together = float(np.corrcoef(np.clip(known.idle, -1, 1), np.clip(known.full, -1, 1))[0, 1])
-    return Intervals(limit, idle, full, together, 1.0, least)
+    newer = UNSEEN_WIDENING * np.array([idle.max(), full.max()])
+    return Intervals(limit, idle, full, together, 1.0, least, newer)

@@ -34,7 +34,7 @@ from energy_orchestrator.analyze.estimator.hardware import (
 )
 from energy_orchestrator.analyze.estimator.intervals import Intervals
 from energy_orchestrator.analyze.estimator.readings import Z_90, Belief, after_all, prior
-from energy_orchestrator.analyze.estimator.regression import Prediction, Regression
+from energy_orchestrator.analyze.estimator.regression import NEWER_BY_YEARS, Prediction, Regression
 from energy_orchestrator.analyze.estimator.shape import LOADS, Shapes, family_of
 from energy_orchestrator.errors import InvalidInputError
 from energy_orchestrator.model.units import Bounded
@@ -43,15 +43,13 @@ Floats = NDArray[np.float64]
 Reading = tuple[Floats, Floats]
 
 MODEL_FILE = "node_power_model.json"
-MODEL_VERSION = 2
-NEWER_WIDENING, NEWER_PER_YEAR = 1.3, 0.1
-"""Of the interval's logarithm, for a generation newer than all trained on, and more for each year beyond. Set by
-judgement after the coverage of all four shifts in time had been seen with 1.6 for every year (docs/accuracy.md)."""
+MODEL_VERSION = 3
+NEWER_AFTER_YEARS, NEWER_PER_YEAR = 3.0, 0.1
+"""The width for newer machines is measured on so many years ahead; how much it grows for each year after is assumed."""
 GUESSED_WIDENING = 1.5
 """The same where clock, memory, cores or sockets had to be guessed; assumed."""
 OUTSIDE_WIDENING = 1.5
 """The same where a machine is unlike, or outside the range of, those trained on; assumed."""
-NEWER_BY_YEARS = 0.3
 RETRAIN = "train it again: eo estimator train"
 
 
@@ -116,15 +114,14 @@ class PowerModel:
         """The curves of machines after their readings, with what they rest on."""
         whole, guessed = complete(machines, self._typical)
         prediction = self._regression.predict(whole)
-        widen, reason = self._widening(whole, prediction, guessed)
-        group = self._intervals.classes(prediction.likeness, prediction.log_full, prediction.tdp_guessed)
-        state, covariance = prior(
-            prediction.log_idle,
-            prediction.log_full,
-            self._intervals.idle[group] * widen,
-            self._intervals.full[group] * widen,
-            self._intervals.together,
+        widen, newer, reason = self._widening(whole, prediction, guessed)
+        some = self._intervals
+        group = some.classes(prediction.likeness, prediction.log_full, prediction.tdp_guessed, prediction.recent)
+        idle, full = (
+            np.where(newer, np.maximum(width[group], ahead), width[group]) * widen
+            for width, ahead in zip((some.idle, some.full), some.newer, strict=True)
         )
+        state, covariance = prior(prediction.log_idle, prediction.log_full, idle, full, some.together)
         before = Belief(state, covariance, self._share_at(whole))
         given = np.sum([np.isfinite(load) & np.isfinite(watts) for load, watts in readings], axis=0, dtype=np.intp)
         after = after_all(before, readings)
@@ -144,27 +141,27 @@ class PowerModel:
 
     def _widening(
         self, machines: Machines, prediction: Prediction, guessed: list[list[str]]
-    ) -> tuple[Floats, list[str]]:
+    ) -> tuple[Floats, NDArray[np.bool_], list[str]]:
+        """What the interval's logarithm is times, which machines are newer than all trained on, and the reasons."""
         named = [generation(name) for name in machines.cpu]
         born, _ = generations(machines, self._regression.latest)
         newer = (born > self._regression.latest + NEWER_BY_YEARS) | (machines.year > self._last_year)
         unlike = (prediction.beyond > 0) | (prediction.likeness < self._intervals.least_likeness)
         ageless = np.array([year is None for year in named]) & ~np.isfinite(machines.year)
         beyond = np.maximum(np.nan_to_num(machines.year - self._last_year), born - self._regression.latest)
-        widen = np.where(newer, NEWER_WIDENING + NEWER_PER_YEAR * np.clip(beyond, 0.0, 20.0), 1.0)
+        widen = 1.0 + NEWER_PER_YEAR * np.clip(beyond - NEWER_AFTER_YEARS, 0.0, 20.0)
         widen *= np.where([bool(names) for names in guessed], GUESSED_WIDENING, 1.0)
         widen *= np.where(unlike & ~newer, OUTSIDE_WIDENING, 1.0) * np.where(ageless, GUESSED_WIDENING, 1.0)
         reasons = []
         for index in range(len(machines)):
             year = machines.year[index] if np.isfinite(machines.year[index]) else named[index]
             parts = [f"SPECpower model, hardware year {'unknown' if year is None else int(year)}"]
-            source = f"TDP guessed as {prediction.tdp[index]:.0f} W" if prediction.tdp_guessed[index] else None
-            parts += [source or f"TDP {prediction.tdp[index]:.0f} W a socket"]
+            parts += [_tdp_said(prediction, index)]
             parts += [f"unknown: {', '.join(guessed[index])}"] if guessed[index] else []
             parts += ["newer than all it was trained on, interval widened"] if newer[index] else []
             parts += ["unlike the servers it was trained on, interval widened"] if unlike[index] else []
             reasons.append("; ".join(parts))
-        return widen, reasons
+        return widen, newer, reasons
 
     def _of_server(self, machine: Machines) -> PowerCurve:
         belief, _, reason = self.belief(machine)
@@ -188,6 +185,13 @@ class PowerModel:
         year = np.full(len(LOADS), self._regression.latest)
         share, spread = self._shapes.at(LOADS, year, np.full(len(LOADS), 2))
         return _curve(idle, dynamic, share, spread, reason)
+
+
+def _tdp_said(prediction: Prediction, index: int) -> str:
+    watts = f"{prediction.tdp[index]:.0f} W"
+    if prediction.tdp_near[index]:
+        return f"TDP taken as {watts}, of the CPU nearest by name"
+    return f"TDP guessed as {watts}" if prediction.tdp_guessed[index] else f"TDP {watts} a socket"
 
 
 def belief_shape(belief: Belief) -> tuple[Floats, Floats]:

@@ -32,8 +32,9 @@ from energy_orchestrator.analyze.estimator.intervals import Errors, Intervals, c
 from energy_orchestrator.analyze.estimator.model import MODEL_VERSION, digest
 from energy_orchestrator.analyze.estimator.process import Process
 from energy_orchestrator.analyze.estimator.readings import Z_90, Belief, prior
-from energy_orchestrator.analyze.estimator.regression import PARTS, Linear, Prediction, Regression
+from energy_orchestrator.analyze.estimator.regression import PARTS, Linear, Prediction, Regression, socket_tdp
 from energy_orchestrator.analyze.estimator.shape import GROUPS, shapes
+from energy_orchestrator.analyze.estimator.tdp_list import TdpList
 from energy_orchestrator.analyze.estimator.trees import Trees, of_xgboost
 
 Floats = NDArray[np.float64]
@@ -72,6 +73,8 @@ RECENT = 2018
 """Hosts of today's virtual machines: servers published since."""
 RECENT_SPAN = 4
 """Years that count as recent where all results are older (as when a shift in time is scored)."""
+BACKTESTS, BACKTEST_YEARS, LEAST_SERVERS = (2, 4, 6), 3, 100
+"""Years before the last, how far each looks ahead, and the fewest servers that one is fitted to."""
 GUEST_WIDENING = 1.5
 """Assumed: hosts are sold with up to 1.5 times more threads than they have, and not all are sold."""
 
@@ -112,15 +115,15 @@ def fit(servers: Servers, tdp_table: Mapping[str, float]) -> Regression:
     machines = servers.machines
     born, _ = generations(machines, float(np.nanmax(machines.year)))
     latest = float(born.max())
-    known = known_tdp(machines, tdp_table)
-    linear = _tdp_of(machines, known, latest)
-    tdp = np.where(np.isfinite(known), known, np.exp(linear.predict(tdp_design(machines, latest))))
+    listed = TdpList(tdp_table)
+    linear = _tdp_of(machines, known_tdp(machines, tdp_table), latest)
+    _, _, tdp = socket_tdp(machines, listed, linear, latest)
     rows = design(machines, tdp, latest)
     base = np.log(machines.sockets * tdp)
     targets = {"idle": np.log(servers.idle) - base, "full": np.log(servers.full) - base}
     trees = {part: _boosted(rows, targets[part], part) for part in PARTS}
     process = {part: _process(rows, targets[part], part) for part in PARTS}
-    return Regression(linear, trees, process, rows.min(axis=0), rows.max(axis=0), latest, tdp_table)
+    return Regression(linear, trees, process, rows.min(axis=0), rows.max(axis=0), latest, listed)
 
 
 def held_out(
@@ -142,7 +145,7 @@ def _held_out_fold(
 ) -> tuple[NDArray[np.intp], Prediction, Prediction]:
     fold = groups(servers.machines)
     model, held = fit(servers.take(fold != k), tdp_table), servers.machines.take(fold == k)
-    bare = replace(model, tdp_table={})
+    bare = replace(model, tdp_list=TdpList({}))
     unknown = replace(held, tdp_watts=np.full(len(held), np.nan))
     return np.flatnonzero(fold == k), model.predict(held), bare.predict(unknown)
 
@@ -152,7 +155,8 @@ def calibrated(servers: Servers, out: HeldOut) -> Intervals:
 
     def errors(prediction: Prediction, rows: Bools) -> Errors:
         idle, full = np.log(servers.idle) - prediction.log_idle, np.log(servers.full) - prediction.log_full
-        return Errors(idle[rows], full[rows], prediction.likeness[rows], prediction.log_full[rows])
+        recent = prediction.recent & prediction.tdp_guessed
+        return Errors(idle[rows], full[rows], prediction.likeness[rows], prediction.log_full[rows], recent[rows])
 
     listed = ~out.known.tdp_guessed
     made = conformal(errors(out.known, listed), errors(out.guessed, np.ones_like(listed)))
@@ -161,7 +165,7 @@ def calibrated(servers: Servers, out: HeldOut) -> Intervals:
 
 def _after_reading(servers: Servers, prediction: Prediction, made: Intervals) -> float:
     """How much wider than the filter says the interval after one reading must be: idle read, full asked, and back."""
-    group = made.classes(prediction.likeness, prediction.log_full, prediction.tdp_guessed)
+    group = made.classes(prediction.likeness, prediction.log_full, prediction.tdp_guessed, prediction.recent)
     state, covariance = prior(
         prediction.log_idle, prediction.log_full, made.idle[group], made.full[group], made.together
     )
@@ -172,6 +176,22 @@ def _after_reading(servers: Servers, prediction: Prediction, made: Intervals) ->
         watts, sigma = after.watts(np.full(len(read), 1.0 - load))
         scores.append(np.log(asked / watts) / (Z_90 * sigma))
     return half_width(np.concatenate(scores))
+
+
+def with_newer(intervals: Intervals, servers: Servers, tdp_table: Mapping[str, float]) -> Intervals:
+    """With the width for machines newer than all these, from what earlier models missed of what came after them."""
+    year, cpus = servers.machines.year, np.array([cpu_key(name) for name in servers.machines.cpu])
+    missed = []
+    for back in BACKTESTS:
+        last = year.max() - back
+        old = year <= last
+        new = (year > last) & (year <= last + BACKTEST_YEARS) & ~np.isin(cpus, cpus[old])
+        if old.sum() >= LEAST_SERVERS and new.any():
+            later, found = servers.take(new), fit(servers.take(old), tdp_table).predict(servers.take(new).machines)
+            missed.append((np.log(later.idle) - found.log_idle, np.log(later.full) - found.log_full))
+    if not missed:
+        return intervals
+    return replace(intervals, newer=np.array([half_width(np.concatenate(part)) for part in zip(*missed, strict=True)]))
 
 
 def train(
@@ -213,7 +233,7 @@ def train(
             "mhz": float(np.median(machines.mhz[recent])),
             "memory_gb_per_thread": float(np.median((machines.memory_gb / machines.threads)[recent])),
         },
-        "intervals": calibrated(servers, out).document(),
+        "intervals": with_newer(calibrated(servers, out), servers, tdp_table).document(),
         "shapes": shapes(load_statistics, amd_shares(machines)).document(),
         "watts_per_thread": {**rough["watts_per_thread"], "widen": GUEST_WIDENING},
         "watts_per_server": rough["watts_per_server"],

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from energy_orchestrator.analyze.fingerprint.categories import category_of
-from energy_orchestrator.analyze.fingerprint.normalise import component, stack_names
+from energy_orchestrator.analyze.fingerprint.normalise import component, is_named, is_own, stack_names
 
 Floats = NDArray[np.float64]
 FAMILIES: dict[str, float] = {"self": 0.5, "under": 1.0, "call": 0.5, "part": 1.4, "does": 0.5}
@@ -36,6 +36,9 @@ MEASURES: dict[str, tuple[float, float]] = {
     "busy_relative_to_mean": (0.05, 20.0),
 }
 LEAST_CPU_SECONDS = 1e-3
+LEAST_NAMED = 0.1
+"""Share of samples; in the corpus a build has next to none or nearly all."""
+_STRIPPED = "[0000000000000000+0x0] (program)"
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,18 @@ def tokens(stacks: Iterable[tuple[Sequence[str], int]]) -> dict[str, dict[str, f
     if not total:
         return {}
     return {family: {name: n / total for name, n in sorted(counts.items())} for family, counts in found.items()}
+
+
+def shows_no_names(profile: Profile) -> bool:
+    """(Nearly) no sample has a name of the program itself on its stack: a stripped build."""
+    named = sum(count for stack, count in profile.stacks if count > 0 and any(is_named(frame) for frame in stack))
+    return named < LEAST_NAMED * profile.samples
+
+
+def without_own_names(profile: Profile) -> Profile:
+    """What a stripped build of the same program would show."""
+    stacks = [([_STRIPPED if is_own(frame) else frame for frame in stack], count) for stack, count in profile.stacks]
+    return Profile(stacks, profile.resources)
 
 
 def histograms(resources: Mapping[str, Sequence[float]]) -> Floats:

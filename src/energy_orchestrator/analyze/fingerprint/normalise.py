@@ -14,6 +14,7 @@ from functools import lru_cache
 
 UNNAMED = "?"
 KERNEL = "kernel"
+FOREIGN = frozenset({KERNEL, "jit"})
 DEEPEST = 6
 """Of calls without a name in a row that are told apart: their number is all that a stripped program shows of itself."""
 _FRAME = re.compile(r"^(?P<name>.*) \((?P<module>[^()]*)\)$", re.DOTALL)
@@ -50,6 +51,18 @@ def library_name(module: str) -> str:
     """`libc.so.6` -> `libc`; empty for a program, whose name tells nothing about what it does."""
     found = _LIBRARY.match(module)
     return found["stem"] if found else ("jit" if module == "jit" else "")
+
+
+def is_own(frame: str) -> bool:
+    """It is of the program itself: of no shared library, not of the kernel, not compiled at run time."""
+    parts = _FRAME.match(frame)
+    module = parts["module"] if parts else ""
+    return bool(module) and module not in FOREIGN and not module.startswith("[") and not _LIBRARY.match(module)
+
+
+def is_named(frame: str) -> bool:
+    """It shows a name of the program: of its own functions, or of what was compiled at run time."""
+    return (is_own(frame) or frame.endswith(" (jit)")) and not frame_name(frame).startswith(UNNAMED)
 
 
 def function_name(name: str) -> str:

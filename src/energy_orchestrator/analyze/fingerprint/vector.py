@@ -5,6 +5,10 @@ projection: Achlioptas, Journal of Computer and System Sciences 66, 2003; Weinbe
 2009). Nothing is trained there, so vectors of different years can be compared. What is learned is how common a token
 is (the IDF of TF-IDF, Sparck Jones 1972): a table of document frequencies, named by its version. The last 32
 dimensions are the histograms.
+
+A stripped build shows no names of its own, and its vector is unlike that of its like with symbols. So there are two of
+each: `vector` with all names, and `bare` without the program's own. Who asks with a profile that shows no names
+(`features.shows_no_names`) compares its vector with the bare ones, everyone else the vectors with all names.
 """
 
 from __future__ import annotations
@@ -21,7 +25,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from energy_orchestrator.analyze.fingerprint.features import BINS, FAMILIES, MEASURES, Profile, histograms, tokens
+from energy_orchestrator.analyze.fingerprint.features import (
+    BINS,
+    FAMILIES,
+    MEASURES,
+    Profile,
+    histograms,
+    tokens,
+    without_own_names,
+)
 from energy_orchestrator.errors import InvalidInputError
 
 Vector = NDArray[np.float32]
@@ -109,6 +121,10 @@ class FingerprintModel:
         uses = np.sqrt(histograms(profile.resources)).ravel()
         whole = np.concatenate([_unit(stack), self.resource_weight * _unit(uses)])
         return _unit(whole).astype(np.float32)
+
+    def bare(self, profile: Profile) -> Vector | None:
+        """The fingerprint of what a stripped build would show: what a stripped one is to be compared with."""
+        return self.vector(without_own_names(profile))
 
     def vectors(self, profiles: Sequence[Profile]) -> list[Vector | None]:
         """One each, in order."""

@@ -20,7 +20,7 @@ from energy_orchestrator.model.units import Bounded, Tier
 from energy_orchestrator.recommend.observation import Finding, Prior
 from energy_orchestrator.recommend.placement.fleet import ANY, Counts, Fleet, Groups, Nodes, is_on, on_now, power_watts
 from energy_orchestrator.recommend.placement.plan import Move, Plan
-from energy_orchestrator.recommend.playbook import corrected
+from energy_orchestrator.recommend.playbook import Measured, corrected
 from energy_orchestrator.recommend.subject import Found, Subject, between
 
 MOVE_JOULES = (20.165, 512.0)
@@ -101,7 +101,7 @@ def _allowed(
 
 
 def placement(
-    fleet: Fleet, plan: Plan, horizon_seconds: float, measured: Sequence[float | None], tenant: str, now: datetime
+    fleet: Fleet, plan: Plan, horizon_seconds: float, measured: Measured, tenant: str, now: datetime
 ) -> list[Found]:
     """Findings of a plan, one for each independent set of nodes that saves."""
     moves: dict[int, list[Move]] = defaultdict(list)
@@ -129,7 +129,7 @@ def placement(
 
 def _finding(
     names: list[str], sleeps: list[str], moves: list[Move], watts: tuple[float, float, float], plan: Plan,
-    measured: Sequence[float | None], tenant: str, now: datetime,
+    measured: Measured, tenant: str, now: datetime,
 ) -> Found:  # fmt: skip
     spent, left, change = watts
     net = spent - left - change

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from uuid_utils.compat import UUID
 
-from energy_orchestrator.model.recommendation import Recommendation
+from energy_orchestrator.model.recommendation import Recommendation, Tried
 from energy_orchestrator.model.units import Bounded
 from energy_orchestrator.store.records.database import Connection
 
@@ -16,7 +16,8 @@ def add(connection: Connection, of: Recommendation, result: str, saving_ratio: B
     ratio = (saving_ratio.value, saving_ratio.lower, saving_ratio.upper) if saving_ratio else (None, None, None)
     connection.execute(
         "INSERT INTO outcome (tenant, recommendation_id, at, target, suggestion_type, dedupe_key, result, saving_ratio,"
-        " saving_ratio_lower, saving_ratio_upper) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        " saving_ratio_lower, saving_ratio_upper, cluster_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
+        " (SELECT cluster_id FROM fingerprint WHERE tenant = %s AND workload = %s))",
         (
             of.target.tenant,
             UUID(of.id),
@@ -26,6 +27,8 @@ def add(connection: Connection, of: Recommendation, result: str, saving_ratio: B
             of.dedupe_key,
             result,
             *ratio,
+            of.target.tenant,
+            of.target.workload,
         ),
     )
 
@@ -38,14 +41,17 @@ def last_revert(connection: Connection, tenant: str, target: str) -> datetime | 
     return row["at"] if row else None
 
 
-def saving_ratios(connection: Connection, tenant: str, suggestion_type: str) -> list[float | None]:
-    """Measured ratios of finished changes of one kind, newest first; None where it was reverted or not measured."""
+def tried(connection: Connection, tenant: str, suggestion_type: str) -> list[Tried]:
+    """Finished changes of one kind, newest first, with the fingerprint group of their target: of then, or else of
+    now."""
     rows = connection.execute(
-        "SELECT CASE WHEN result = 'successful' THEN saving_ratio END AS ratio FROM outcome"
-        " WHERE tenant = %s AND suggestion_type = %s AND result <> 'refused' ORDER BY at DESC LIMIT 200",
+        "SELECT o.target, coalesce(o.cluster_id, f.cluster_id) AS cluster_id,"
+        " CASE WHEN o.result = 'successful' THEN o.saving_ratio END AS ratio"
+        " FROM outcome o LEFT JOIN fingerprint f ON f.tenant = o.tenant AND f.workload = o.target"
+        " WHERE o.tenant = %s AND o.suggestion_type = %s AND o.result <> 'refused' ORDER BY o.at DESC LIMIT 200",
         (tenant, suggestion_type),
     ).fetchall()
-    return [row["ratio"] for row in rows]
+    return [Tried(row["target"], row["cluster_id"], row["ratio"]) for row in rows]
 
 
 def claims(connection: Connection, tenant: str, suggestion_type: str) -> list[tuple[float, bool]]:

@@ -1,0 +1,96 @@
+"""Python below the running agent, whose looks at interpreters are bounded: several programs, several threads each.
+
+`eo-agent profile` spends what it takes (test_python_versions.py); the agent of a node may spend 0.15 % of a core on all
+Python programs together. Still at least 98 % of their samples have the program's own functions from root to leaf.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from .profiling import AGENT, PYTHON_CALLS, needs_agent_and_root, wait_until_busy, whole_calls
+from .test_short_lived import wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+GOAL = 0.98
+MIN_SAMPLES = 60
+# PYTHON_CALLS in so many threads at once, the first one among them.
+THREADED_CALLS = PYTHON_CALLS.replace(
+    "\nmain()\n",
+    "\nimport threading\nfor _ in range({threads} - 1): threading.Thread(target=main, daemon=True).start()\nmain()\n",
+)
+# In another thread than the first one there is no `<module>`; the library's own frames are of another file.
+THREAD_ROOT = "main"
+
+
+def profiles(folder: Path) -> dict[str, Counter[tuple[str, ...]]]:
+    """Stacks and samples by workload, of the Arrow files of a run."""
+    found: dict[str, Counter[tuple[str, ...]]] = {}
+    for file in folder.glob("profiles-*.arrows"):
+        with pa.ipc.open_stream(file) as reader:
+            for row in reader.read_all().select(["workload", "stack", "sample_count"]).to_pylist():
+                name = row["workload"].removeprefix("declared/")
+                found.setdefault(name, Counter())[tuple(row["stack"])] += row["sample_count"]
+    return found
+
+
+def whole(stacks: Counter[tuple[str, ...]], file: str) -> int:
+    """Samples whose frames of the file are its calls, from `<module>` or, in a further thread, from `main`."""
+    rooted: Counter[tuple[str, ...]] = Counter()
+    for stack, count in stacks.items():
+        own = [frame for frame in stack if file in frame]
+        further = bool(own) and own[0].startswith(f"{THREAD_ROOT} (") and stack[0].startswith("Thread._bootstrap")
+        rooted[(f"<module> ({file})", *own) if further or not own else tuple(own)] += count
+        if not own:
+            del rooted[(f"<module> ({file})",)]
+    return whole_calls(rooted, file)
+
+
+@pytest.mark.parametrize(("programs", "threads"), [(1, 1), (1, 4), (5, 1), (3, 4)])
+def test_the_agent_of_a_node_sees_python_programs_by_their_own_functions(
+    tmp_path: Path, programs: int, threads: int
+) -> None:
+    """At the default 19 Hz, in each program."""
+    needs_agent_and_root()
+    rows, started = tmp_path / "rows", []
+    try:
+        for number in range(programs):
+            script = tmp_path / f"busy{number}.py"
+            script.write_text(THREADED_CALLS.replace("{threads}", str(threads)))
+            environment = {**os.environ, "EO_WORKLOAD": f"busy{number}"}
+            started.append(subprocess.Popen([sys.executable, str(script)], env=environment))
+        for program in started:
+            wait_until_busy(program.pid, 0.3)
+        options = ["--sink", "file", "--path", str(rows), "--interval-seconds", "5", "--profile-hz", "19"]
+        with subprocess.Popen([str(AGENT), "run", *options, "--log-level", "error"]) as agent:
+            try:
+                wait_for(lambda: enough(rows, programs), timeout=120)
+            finally:
+                agent.terminate()
+    finally:
+        for program in started:
+            program.kill()
+            program.wait()
+    shares = {}
+    for name, stacks in profiles(rows).items():
+        if name.startswith("busy"):
+            right = whole(stacks, f"{name}.py")
+            shares[name] = right / stacks.total()
+            print(f"{name}, {threads} threads: {right} of {stacks.total()} whole ({shares[name]:.1%})")
+            print([one for one in stacks.most_common(8) if not whole(Counter(dict([one])), f"{name}.py")])
+    assert len(shares) == programs
+    assert min(shares.values()) >= GOAL, shares
+
+
+def enough(rows: Path, programs: int) -> bool:
+    """Samples to judge by, of each program."""
+    found = [stacks.total() for name, stacks in profiles(rows).items() if name.startswith("busy")]
+    return len(found) == programs and min(found) >= MIN_SAMPLES
