@@ -50,6 +50,7 @@ GENERATORS = (
     Generator("attribution", ("attribution",), 0.1),
     Generator("savings", ("savings",), 4),
     Generator("change_points", ("change-points",), 2),
+    Generator("operation_cost", ("operation-cost",), 2),
     Generator("advice_report", ("confidence", "measured-sweeps"), 0.5, needs_data=True),
     Generator("backtest", PLACEMENT, 45),
     Generator("fingerprints", ("fingerprints",), 1),

@@ -59,6 +59,14 @@ def test_operations_that_are_told_for_the_host_are_of_all_its_replicas() -> None
     assert sums(mixed) == (18, 8)
 
 
+def test_energy_of_no_replica_beside_replicas_that_are_counted_is_a_gap() -> None:
+    """A pod that has no name yet: its operations are told for a replica."""
+    of = [spent(1, 10, "v1"), spent(1, 3, "v1", replica=None)]
+    group = versions(of, [done(1, 5)])["v1"]
+    assert sums(group) == (10, 5)
+    assert (group.joules, len(group.gaps)) == (13, 1)
+
+
 def test_operations_that_another_host_counts_are_of_the_whole_workload() -> None:
     found = versions([spent(1, 10, "v1"), spent(1, 30, "v1", host="b")], [done(1, 8, host="prometheus", replica=None)])
     assert sums(found["v1"]) == (40, 8)

@@ -196,7 +196,7 @@ def test_one_window_has_the_meters_bounds_and_no_comparison(world: World) -> Non
     (found,) = view.comparisons
     assert found.ratio is None
     assert not found.differs
-    assert "one window only" in (found.reason or "")
+    assert "8 are needed to compare" in (found.reason or "")
 
 
 def test_no_operation_no_source_and_a_gap_have_each_its_reason(world: World) -> None:

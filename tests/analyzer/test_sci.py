@@ -153,3 +153,12 @@ def test_a_node_of_unknown_size_shares_no_idle_and_says_so(world: World) -> None
 def test_nothing_seen_is_an_empty_view(world: World) -> None:
     view = SeriesViews(world.store, declared, 5.0).sci("local", START, Clock(60)())
     assert (view.nodes, view.workloads) == ([], [])
+
+
+def test_each_replica_has_its_limit_and_a_helper_without_a_replica_has_none(world: World) -> None:
+    world.add(Kind.INVENTORY, 1, cpu_threads=8)
+    for second in range(1, SECONDS + 1):
+        world.add(Kind.METERS, second, busy_cpu_seconds=0.3)
+        for pid, replica in enumerate(("0", "1", None)):
+            world.add(Kind.SAMPLES, second, workload=INFERENCE, cpu_seconds=0.1, pid=pid + 1, replica=replica)
+    assert rows(sci(world))[INFERENCE].reserved_share == pytest.approx(0.5 * 2 / 8 + 0.5 * 4 / 8)

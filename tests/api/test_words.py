@@ -60,3 +60,21 @@ def test_only_open_advice_has_a_button(status: str) -> None:
 
 def test_half_the_interval_is_said_as_plus_minus() -> None:
     assert words.plus_minus(bounded(50.0, 0.1), "W") == "±5.00 W"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("9f86d081884c7d65" * 4, "9f86d081884c…"),
+        ("sha256:" + "9f86d081884c7d65" * 4, "sha256:9f86d081884c…"),
+        ("shop/inference:1.2", "shop/inference:1.2"),
+        ("sha256:old", "sha256:old"),
+    ],
+)
+def test_digests_are_cut_for_people_and_other_names_are_not(name: str, shown: str) -> None:
+    assert words.version(name) == words.name(name, None) == shown
+
+
+def test_a_name_that_is_unknown_has_its_reason_and_one_not_asked_for_a_dash() -> None:
+    assert words.name(None, "no image") == "unknown: no image"
+    assert words.name(None, None) == words.UNKNOWN

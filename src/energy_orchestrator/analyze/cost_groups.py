@@ -128,6 +128,6 @@ def _place(spent: Sequence[Spent], done: Sequence[Done]) -> Place:
     """What a row of either side belongs to: the finest place that both tell."""
     if {it.host for it in spent}.isdisjoint({it.host for it in done}):
         return lambda _host, _replica: None
-    if {it.replica is None for it in spent} == {it.replica is None for it in done}:
+    if any(it.replica is not None for it in spent) and all(it.replica is not None for it in done):
         return lambda host, replica: (host, replica)
     return lambda host, _replica: host

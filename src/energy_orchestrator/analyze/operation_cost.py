@@ -6,12 +6,13 @@ of windows in which nothing was done counts too. Two things make it uncertain, a
 - the meter: its bounds are one unknown factor on all windows of a meter, so more windows do not make it smaller;
 - the windows: another hour would have given other ones. The variance is that of a ratio estimator, from the residuals
   energy - J/op x operations in the order of time. Neighbouring windows go together, so from `MIN_FOR_MEMORY` windows
-  on `model/long_run.py` minds autocorrelation; with fewer it can't be told and Student's t of independent windows is
-  used, and the note says so. One window has no spread: the interval is the meter's alone, and the note says so.
+  on `model/long_run.py` minds autocorrelation; with fewer it can't be told, so `ASSUMED_MEMORY` is taken, and the note
+  says so. One window has no spread: the interval is the meter's alone, and the note says so.
 
 Both are taken as independent 90 % intervals: half-widths are added in squares, on each side by itself, and no J/op is
 negative. Of two costs measured on the same nodes at the same tier the meter's factor is the same in both and falls out
-of their ratio; of others both factors count.
+of their ratio; of others both factors count. With fewer than `MIN_FOR_MEMORY` windows nothing is compared: every third
+pair of equal costs would seem to differ where memory is long (docs/accuracy.md).
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from energy_orchestrator.model.units import Bounded
 CONFIDENCE = 0.9
 MIN_FOR_MEMORY = 8
 """Windows from which autocorrelation can be estimated at all."""
+ASSUMED_MEMORY = 0.5
+"""Autocorrelation of neighbouring windows where it can't be estimated."""
 MAX_LOG = 20.0
 """A ratio that may be off by e^20 is not known."""
 
@@ -36,7 +39,7 @@ NO_ENERGY = "no energy is known for this span"
 NOT_COUNTED = "nothing told operations in its windows"
 NOTHING_DONE = "no operation was done in this span"
 ONE_WINDOW = "one window only: the interval is that of the meter, how windows differ is not in it"
-FEW_WINDOWS = "few windows: taken as independent of each other, since their memory can't be told"
+FEW_WINDOWS = "few windows: that neighbours go together is assumed, not measured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +111,9 @@ def compare(base: OperationCost, other: OperationCost, *, same_meter: bool) -> C
     for name, cost in (("the one", base), ("the other", other)):
         if cost.value is None:
             return Comparison(None, f"J/op of {name} is unknown: {cost.reason}")
-        if cost.spread is None:
-            return Comparison(None, f"{name} has one window only: what windows differ by is unknown")
+        if cost.windows < MIN_FOR_MEMORY:
+            have = f"{cost.windows} window{'s' if cost.windows > 1 else ''}"
+            return Comparison(None, f"{name} has {have}, {MIN_FOR_MEMORY} are needed to compare: take a shorter span")
         if cost.value.value <= 0:
             return Comparison(None, f"J/op of {name} is 0: no ratio to it")
     margins = _log_margins(base, other, same_meter)
@@ -130,8 +134,15 @@ def _spread(joules: Floats, done: Floats, value: float) -> tuple[Spread | None, 
     residual = joules - value * done
     scale = 1 / float(done.mean())
     if n < MIN_FOR_MEMORY:
-        return Spread(float(residual.var(ddof=1)) / n, n - 1).scaled(scale), FEW_WINDOWS
+        return Spread(float(residual.var(ddof=1)) / n * _inflation(n), n - 1).scaled(scale), FEW_WINDOWS
     return spread_of_mean(residual).scaled(scale), None
+
+
+def _inflation(n: int) -> float:
+    """By how much memory makes the variance of a mean of n larger than n independent windows seem to say: it adds to
+    the variance of the mean, and hides a part of that of the windows."""
+    shared = sum((1 - lag / n) * ASSUMED_MEMORY**lag for lag in range(1, n)) * 2
+    return (1 + shared) / (1 - shared / (n - 1))
 
 
 def _widened(by_meter: Bounded, margin: float) -> Bounded:

@@ -518,7 +518,7 @@ SELECT host, window_end, workload, any(workload_kind) AS workload_kind, max(repl
        sum(active_joules_upper) AS active_joules_upper, sum(cpu_seconds) AS cpu_seconds, avg(memory) AS mem_bytes
 FROM (
     SELECT host, {_WINDOW} AS window_end, workload, timestamp, any(workload_energy.workload_kind) AS workload_kind,
-           count() AS replicas, sum(workload_energy.active_joules) AS active_joules,
+           greatest(1, uniqExact(replica)) AS replicas, sum(workload_energy.active_joules) AS active_joules,
            sum(workload_energy.active_joules_lower) AS active_joules_lower,
            sum(workload_energy.active_joules_upper) AS active_joules_upper,
            sum(workload_energy.cpu_seconds) AS cpu_seconds, sum(mem_bytes) AS memory
