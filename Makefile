@@ -11,7 +11,7 @@ CARGO_FLAGS ?= --locked
 # A test that stands still for 25 minutes ends the suite with the stacks of all threads.
 SLOW_OPTIONS := -v --durations 25 --timeout 600 -o faulthandler_timeout=1500 -o faulthandler_exit_on_timeout=true
 
-.PHONY: help up demo test test-slow lint fuzz sanitize agent-deb agent-image bench lock clean prerequisites
+.PHONY: help up demo test test-slow lint fuzz sanitize agent-deb agent-image bench accuracy lock clean prerequisites
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -83,6 +83,9 @@ agent-image: $(AGENT) ## OCI image of the agent in dist/ (takes buildah)
 
 bench: $(VENV)/.installed-dev $(AGENT) ## Short benchmarks; docs in benchmarks/README.md
 	@$(BIN)/python -m benchmarks.run --short
+
+accuracy: $(VENV)/.installed-dev ## Every table of docs/accuracy.md made again (two hours on 2 cores, 10 GB of disk)
+	@$(BIN)/python -m benchmarks.accuracy
 
 lock: $(VENV)/.installed ## Lock the dependencies again (hashes, no index address)
 	@$(BIN)/python -m pip install --quiet uv

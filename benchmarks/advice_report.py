@@ -11,19 +11,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.advice_record import Judged, precision_at, replayed, simulate_record
+from benchmarks.report import ACCURACY, add_write, tell
 from benchmarks.zeus_sweeps import FOLDER, batch_sweeps, power_sweeps
 from energy_orchestrator.model.fleet import BatchPoint, PowerSweep
 from energy_orchestrator.recommend.batch_sweep import fit_joules
 from energy_orchestrator.recommend.confidence import calibration_error, reliability
 from energy_orchestrator.recommend.power_cap import best_limit, energy_per_operation
-from energy_orchestrator.services.report_sections import replace_section
 
-ROOT = Path(__file__).parents[1]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SEED = 1
 
@@ -167,20 +165,20 @@ def reliability_svg(judged: Sequence[Judged]) -> str:
 def main() -> None:
     """Print the sections; `--write` puts them into docs/."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--write", action="store_true")
+    add_write(options)
     chosen = options.parse_args()
-    judged = replayed(simulate_record(SEED))
+    judged, missing = replayed(simulate_record(SEED)), ""
     sections = {"confidence": confidence_section(judged)}
     if FOLDER.is_dir():
         sections["measured-sweeps"] = sweeps_section(power_sweeps(), batch_sweeps())
     else:
-        print(f"no data: {FOLDER}; the section `measured-sweeps` stays as it is")
+        missing = f"no data: {FOLDER}; the section `measured-sweeps` stays as it is"
     for name, text in sections.items():
-        print(f"{text}\n")
-        if chosen.write:
-            replace_section(ROOT / "docs/accuracy.md", name, text)
+        tell(name, text, chosen.write)
     if chosen.write:
-        (ROOT / "docs/images/reliability.svg").write_text(reliability_svg(judged), encoding="utf-8")
+        (ACCURACY.parent / "images/reliability.svg").write_text(reliability_svg(judged), encoding="utf-8")
+    if missing:
+        raise SystemExit(missing)
 
 
 if __name__ == "__main__":

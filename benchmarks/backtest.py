@@ -19,7 +19,6 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -38,9 +37,9 @@ from benchmarks.backtest_rules import (
     nothing,
     requests_first_fit,
 )
+from benchmarks.report import add_write, tell
 from benchmarks.simulated_fleet import DAY, SHAPES, STEP_SECONDS, Simulated, simulate
 from energy_orchestrator.recommend.placement.fleet import Counts, Flags, Floats
-from energy_orchestrator.services.report_sections import replace_section
 
 HOUR = 12
 HISTORY_DAYS = 14
@@ -237,7 +236,7 @@ more than 90 % of its CPU or 95 % of its memory. Aim: >= 90 % reached with zero 
 def main() -> None:
     """Print the tables; `--write` also puts them into docs/accuracy.md."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--write", action="store_true")
+    add_write(options)
     options.add_argument("--seeds", type=int, default=2)
     options.add_argument("--nodes", type=int, default=40)
     options.add_argument("--days", type=int, default=7)
@@ -250,9 +249,7 @@ def main() -> None:
             rows = run(shape, chosen.seeds, chosen.nodes, chosen.days, progress)
             sections[f"placement-backtest-{shape}"] = table(rows, shape)
     for name, text in sections.items():
-        print(f"{text}\n")
-        if chosen.write:
-            replace_section(Path(__file__).parents[1] / "docs/accuracy.md", name, text)
+        tell(name, text, chosen.write)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from benchmarks.report import DATA
 from energy_orchestrator.analyze.estimator.hardware import COLUMNS
 from energy_orchestrator.analyze.estimator.regression import PARTS
 from energy_orchestrator.analyze.estimator.training import (
@@ -38,7 +39,6 @@ from energy_orchestrator.analyze.estimator.training import (
 from energy_orchestrator.services.estimator_files import TrainingData, read_training_data
 
 Floats = NDArray[np.float64]
-DATA = Path(__file__).parents[2] / "shared/data"
 GRID = [
     {"min_data_in_leaf": leaf, "lambda_l2": l2, "feature_fraction": part}
     for leaf, l2, part in itertools.product((4, 8, 16), (0.0, 3.0), (0.7, 1.0))

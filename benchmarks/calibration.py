@@ -1,6 +1,6 @@
 """How far a lesser meter can be believed once a better one has taught it: RAPL beside ACPI and a wall plug.
 
-    python -m benchmarks.calibration [--data ../shared/data] [--report docs/accuracy.md]
+    python -m benchmarks.calibration [--data ../shared/data] [--write]
 
 Two sections: `meters` (what RAPL sees of a node before any calibration) and `calibration` (errors before and after,
 held out by blocks of time and by kind of load, beside simple ways). Everything is computed from the data.
@@ -17,13 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.report import tell
+from benchmarks.report import DATA, add_write, tell
 from energy_orchestrator.analyze.calibration import LEAST_PAIRS, Calibration, carried, learn
 
 Floats = NDArray[np.float64]
 Answer = tuple[Floats, Floats, Floats]
 
-DATA = Path(__file__).parents[2] / "shared/data"
 PLATFORM_FILE = "kepler_nx12/preprocess_abs_default_acpi_Basic.csv"
 RAPL_FILE = "kepler_nx12/preprocess_abs_default_rapl_Basic.csv"
 PROFILES = "codecarbon/codecarbon/data/hardware/cpu_load_profiling"
@@ -206,7 +205,7 @@ def meters_section(data: Path) -> str:
 
 METERS = """## Meters
 
-Made by `python -m benchmarks.calibration --report docs/accuracy.md`.
+Made by `python -m benchmarks.calibration --write`.
 
 | tier | interval used until a better meter calibrates it | source |
 |---|---|---|
@@ -224,7 +223,7 @@ replaces it (next section).
 
 SECTION = """## Calibration of a lesser meter on a better one
 
-Made by `python -m benchmarks.calibration --report docs/accuracy.md`. Where a node has two meters, the lesser learns
+Made by `python -m benchmarks.calibration --write`. Where a node has two meters, the lesser learns
 from the better: `a + b x + c x^2`, fitted robustly, from at least {least} pairs over a load that moves. `as read` is
 what the lesser meter says by itself, with the interval of the table above. MAPE = mean of |said / measured - 1|.
 
@@ -255,10 +254,10 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--report", type=Path)
+    add_write(parser)
     asked = parser.parse_args()
     for name, text in (("meters", meters_section(asked.data)), ("calibration", calibration_section(asked.data))):
-        tell(asked.report, name, text)
+        tell(name, text, asked.write)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How often a shift of J/op is cried where there is none, and found where there is one: simulated series.
 
-    python -m benchmarks.change_points [--trials 2000] [--report docs/accuracy.md]
+    python -m benchmarks.change_points [--trials 2000] [--write]
 
 A simulation, no measurement: windows of J/op with noise of 6 % that has memory (autoregression of order 1); half of
 the cases step up in the middle. The same seeds give the same figures.
@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 from scipy.signal import lfilter
 
-from benchmarks.report import tell
+from benchmarks.report import add_write, tell
 from energy_orchestrator.analyze.change_points import ALPHA, MIN_SHARE, MIN_WINDOWS, shifts
 
 Floats = NDArray[np.float64]
@@ -58,7 +57,7 @@ def section(trials: int) -> str:
     lines = [row(count, memory, trials, seed) for seed, (count, memory) in track(cases, "simulated series")]
     return f"""## Shifts of J/op (simulation)
 
-Made by `python -m benchmarks.change_points --trials {trials} --report docs/accuracy.md`. **A simulation**: noise of
+Made by `python -m benchmarks.change_points --trials {trials} --write`. **A simulation**: noise of
 {100 * NOISE:.0f} % with the memory (lag-1 autocorrelation) given, {trials} series for each figure. Asked for are
 {100 * ALPHA:.0f} % false alarms and shifts of {100 * MIN_SHARE:.0f} % or more; series shorter than {MIN_WINDOWS}
 windows have no answer. The step is in the middle. `taken back`: a rise in the middle third only, which this test is
@@ -74,9 +73,9 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=2000)
-    parser.add_argument("--report", type=Path)
+    add_write(parser)
     asked = parser.parse_args()
-    tell(asked.report, "change-points", section(asked.trials))
+    tell("change-points", section(asked.trials), asked.write)
 
 
 if __name__ == "__main__":

@@ -25,12 +25,12 @@ from rich.progress import track
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
+from benchmarks import machine
+from benchmarks.report import add_write, tell
 from energy_orchestrator.analyze.fingerprint.fleet import Leaders, group_shards, lead, search
-from energy_orchestrator.services.report_sections import replace_section
 
 DIMENSIONS, SHARDS, QUERIES, NEAREST = 256, 16, 50, 10
 NOISE_SHARE, PAIR_COSINE = 0.02, (0.74, 0.95)
-ACCURACY = Path(__file__).parents[1] / "docs" / "accuracy.md"
 
 
 def simulate(folder: Path, count: int, centres: int, seed: int = 7) -> NDArray[np.intp]:
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--centres", type=int, default=3_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--also-one", action="store_true", help="compare with one worker")
-    parser.add_argument("--write", action="store_true", help="the section `fingerprint scale` of docs/accuracy.md")
+    add_write(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="eo-scale-") as name:
         truth = simulate(Path(name), options.count, options.centres)
@@ -129,9 +129,9 @@ def main() -> None:
     leaders, with_members = sum(len(it.vectors) for it in shards), len(np.unique(truth[truth < options.centres]))
     text = f"""## Fingerprints of a fleet (simulated vectors)
 
-Made by `python -m benchmarks.fingerprint_scale --count {options.count} --also-one --write`: {options.count:,}
-simulated vectors of 256 around {options.centres:,} centres, sizes by Zipf's law, cosine of
-two members {PAIR_COSINE[0]} to {PAIR_COSINE[1]}, {100 * NOISE_SHARE:.0f} % in no group,
+Made by `python -m benchmarks.fingerprint_scale --count {options.count} --also-one --write` on
+{machine.describe()["date"]}: {options.count:,} simulated vectors of 256 around {options.centres:,} centres, sizes by
+Zipf's law, cosine of two members {PAIR_COSINE[0]} to {PAIR_COSINE[1]}, {100 * NOISE_SHARE:.0f} % in no group,
 {os.cpu_count()} cores that had other work (load {os.getloadavg()[0]:.0f}).
 
 | step | result |
@@ -150,9 +150,7 @@ shards and sends back leaders. The second step sees leaders only, and HDBSCAN it
 16th row. The times are by the clock, beside other work and with `nice -n 10`: a second worker gains only where a second
 core is free. Search behind leaders pays only beyond some millions; the store's HNSW index is not in this table.
 """
-    print(text)
-    if options.write:
-        replace_section(ACCURACY, "fingerprint scale", text)
+    tell("fingerprint scale", text, options.write)
 
 
 if __name__ == "__main__":

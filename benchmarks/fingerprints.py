@@ -1,6 +1,6 @@
 """How well fingerprints find the same program again, on the corpus of `fingerprint_corpus/`.
 
-    python -m benchmarks.fingerprints            # the section `fingerprints` of docs/accuracy.md
+    python -m benchmarks.fingerprints --write    # the section `fingerprints` of docs/accuracy.md
     python -m benchmarks.fingerprints --choose   # settings compared, on the half for choices only
     python -m benchmarks.fingerprints --fit      # the shipped table of frequencies, from the half for choices
 
@@ -16,7 +16,6 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,13 +25,12 @@ from sklearn.metrics import adjusted_rand_score
 
 from benchmarks.fingerprint_corpus.collect import MIDDLE_INPUT, TICK_SECONDS, load
 from benchmarks.fingerprint_corpus.programs import BUILDS
+from benchmarks.report import add_write, tell
 from energy_orchestrator.analyze.fingerprint.clusters import MIN_MEMBERS, group
 from energy_orchestrator.analyze.fingerprint.features import Profile, shows_no_names, without_own_names
 from energy_orchestrator.analyze.fingerprint.fleet import NEAR, WHOLE_UP_TO, group_shards, group_whole, lead
 from energy_orchestrator.analyze.fingerprint.vector import SHIPPED, FingerprintModel
-from energy_orchestrator.services.report_sections import replace_section
 
-ACCURACY = Path(__file__).parents[1] / "docs" / "accuracy.md"
 Record = dict[str, Any]
 Likeness = NDArray[np.float64]
 Way = Callable[[NDArray[np.float32]], NDArray[np.intp]]
@@ -362,6 +360,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--choose", action="store_true")
     parser.add_argument("--fit", action="store_true")
+    add_write(parser)
     options = parser.parse_args()
     records = load()
     if options.choose:
@@ -372,9 +371,7 @@ def main() -> None:
         SHIPPED.write_text(fitted.to_json(), encoding="utf-8")
         print(f"{SHIPPED}: {len(fitted.frequencies)} tokens of {fitted.documents} programs, version {fitted.version}")
         return
-    text = evaluate(records)
-    replace_section(ACCURACY, "fingerprints", text)
-    print(text)
+    tell("fingerprints", evaluate(records), options.write)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Wall watts of whole systems in MLPerf's power runs, of systems and of hardware that were never seen.
 
-    python -m benchmarks.mlperf_power [--data ../shared/data] [--report docs/accuracy.md]
+    python -m benchmarks.mlperf_power [--data ../shared/data] [--write]
 
 Two groupings, since systems of different names are often the same board with other software. Ways and settings were
 chosen on 70 % of the groups (by a hash of the name). The TDPs of accelerators and boards below were typed in, from
@@ -22,12 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from benchmarks.report import tell
+from benchmarks.report import DATA, add_write, tell
 from benchmarks.ridge_process import Bools, Floats, RidgeProcess, root_weights
 from energy_orchestrator.analyze.estimator.cpu_names import cpu_key
 from energy_orchestrator.services.estimator_files import TDP_FILE, read_tdp
 
-DATA = Path(__file__).parents[2] / "shared/data"
 RUNS = "mlperf_power/power_results.csv"
 ACCELERATORS = (
     *(("h200", 700), ("a100-sxm", 400), ("a100-pcie-40", 250), ("a100-pcie", 300), ("a30", 165), ("a2", 60)),
@@ -183,7 +182,7 @@ def _held_out(runs: Runs, group: NDArray[np.str_], fold: NDArray[np.int64], way:
 
 SECTION = """## Wall watts of inference systems (MLPerf power)
 
-Made by `python -m benchmarks.mlperf_power --report docs/accuracy.md`. An evaluation of what such a model could do; no
+Made by `python -m benchmarks.mlperf_power --write`. An evaluation of what such a model could do; no
 part of the program uses it. {runs} runs with a wall analyser of {systems} systems; not official MLPerf results. Many
 systems are one board under several names, so that `system` leaks: the second grouping ({hardware} pairs of
 accelerator and CPU) is the one to believe. {folds} folds, whole groups held out. Ways and settings were chosen on 70 %
@@ -204,9 +203,9 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--report", type=Path)
+    add_write(parser)
     asked = parser.parse_args()
-    tell(asked.report, "mlperf", section(asked.data))
+    tell("mlperf", section(asked.data), asked.write)
 
 
 if __name__ == "__main__":

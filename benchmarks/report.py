@@ -1,15 +1,23 @@
-"""Where a benchmark's section goes: to the terminal, or between its markers in a page."""
+"""The page that sections of figures go to, docs/accuracy.md, and the one flag that sends them there: `--write`."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from energy_orchestrator.services.report_sections import replace_section
 
+ACCURACY = Path(__file__).parents[1] / "docs" / "accuracy.md"
+DATA = Path(__file__).parents[2] / "shared/data"
 
-def tell(page: Path | None, name: str, text: str) -> None:
-    """Replace the section `name` of the page, or print it where none is given."""
-    if page:
-        replace_section(page, name, text)
-    else:
-        print(text)
+
+def add_write(parser: argparse.ArgumentParser) -> None:
+    """The flag."""
+    parser.add_argument("--write", action="store_true", help="renew its part of docs/accuracy.md too")
+
+
+def tell(name: str, text: str, write: bool) -> None:
+    """Print a section, and put it between its markers in the page where asked to."""
+    print(f"{text.strip()}\n")
+    if write:
+        replace_section(ACCURACY, name, text)

@@ -1,6 +1,6 @@
 """How far measured savings can be believed: simulated fleets whose true saving is known.
 
-    python -m benchmarks.savings [--trials 2000] [--report docs/accuracy.md]
+    python -m benchmarks.savings [--trials 2000] [--write]
 
 A simulation, no measurement: J/op of each workload is a base, a drift that all workloads of a place share, and noise
 with memory (autoregression); the load has a day in it and gaps; some of the energy does not depend on the load. Each
@@ -13,14 +13,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 from scipy.signal import lfilter
 
-from benchmarks.report import tell
+from benchmarks.report import add_write, tell
 from energy_orchestrator.model.saving import Saving
 from energy_orchestrator.verify.savings.difference import difference_in_differences
 from energy_orchestrator.verify.savings.load_adjusted import load_adjusted
@@ -195,7 +194,7 @@ def report(trials: int) -> str:
     lines += [row(f"**{method}**", "all", "all", tally) for method, tally in totals.items()]
     return f"""## Savings (simulation)
 
-Made by `python -m benchmarks.savings --trials {trials} --report docs/accuracy.md`. **A simulation with known true
+Made by `python -m benchmarks.savings --trials {trials} --write`. **A simulation with known true
 savings, not a measurement**: windows of 5 minutes, load with a day in it, noise of 6 % of a window's energy with the
 memory (lag-1 autocorrelation) given, 5 % of windows missing, a drift of 10 % shared by all workloads of a place, one
 to three controls of other sizes. True savings: none (half of the fleets), -5, 2, 5 and 20 %. `windows` is each side's
@@ -213,9 +212,9 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=2000)
-    parser.add_argument("--report", type=Path)
+    add_write(parser)
     asked = parser.parse_args()
-    tell(asked.report, "savings", report(asked.trials))
+    tell("savings", report(asked.trials), asked.write)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Watts from what the kernel counts: programs that were never seen, and blocks of time of one node.
 
-    python -m benchmarks.telemetry_power [--data ../shared/data] [--report docs/accuracy.md]
+    python -m benchmarks.telemetry_power [--data ../shared/data] [--write]
 
 energy_languages: 38 programs in many languages on one machine, RAPL watts of package and DRAM; every program is left
 out once. kepler_nx12: one node's ACPI watts by blocks of time. Ways and settings were chosen on 70 % of the programs
@@ -20,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from benchmarks.report import tell
+from benchmarks.report import DATA, add_write, tell
 from benchmarks.ridge_process import Bools, Floats, RidgeProcess, root_weights
 
-DATA = Path(__file__).parents[2] / "shared/data"
 PROGRAMS = "energy_languages/runs.csv"
 NODE = "kepler_nx12/preprocess_abs_default_acpi_Basic.csv"
 COUNTERS = (
@@ -174,7 +173,7 @@ def section(folder: Path) -> str:
 
 SECTION = """## Watts from telemetry
 
-Made by `python -m benchmarks.telemetry_power --report docs/accuracy.md`. An evaluation of what such a model could do;
+Made by `python -m benchmarks.telemetry_power --write`. An evaluation of what such a model could do;
 the analyzer does not use one: it has the estimator by hardware and load, and the calibration of a meter.
 
 energy_languages: {programs} programs in many languages on one machine, RAPL watts of package and DRAM; every program is
@@ -198,9 +197,9 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--report", type=Path)
+    add_write(parser)
     asked = parser.parse_args()
-    tell(asked.report, "telemetry", section(asked.data))
+    tell("telemetry", section(asked.data), asked.write)
 
 
 if __name__ == "__main__":

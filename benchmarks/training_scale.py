@@ -1,6 +1,6 @@
 """The estimator trained by one worker and by two, on a Dask cluster of processes on this machine.
 
-    python -m benchmarks.training_scale [--data ../shared/data] [--report docs/accuracy.md]
+    python -m benchmarks.training_scale [--data ../shared/data] [--write]
 
 First as `eo estimator train --workers` does it: folds are tasks, and the model must be the same byte for byte. Then
 what was refused for it (docs/adr/0015): `xgboost.dask`, which splits the rows of one fit, with histograms since it has
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import machine
-from benchmarks.report import tell
+from benchmarks.report import DATA, add_write, tell
 from energy_orchestrator.analyze.estimator.hardware import COLUMNS, design, generations, known_tdp
 from energy_orchestrator.analyze.estimator.training import RISING, ROUNDS, SETTINGS, TREE_COLUMNS, groups
 from energy_orchestrator.services.dask_cluster import mapping
@@ -31,13 +32,20 @@ from energy_orchestrator.services.estimator_runs import trained
 Floats = NDArray[np.float64]
 
 
-def by_folds(data: TrainingData, workers: int) -> tuple[str, float]:
-    """Digest of the model, and the seconds without the start of the cluster."""
+def by_folds(data: TrainingData, workers: int) -> tuple[str, float, float]:
+    """Digest of the model, seconds without the start of the cluster, and CPU seconds with it."""
+    before = _cpu_seconds()
     with mapping(workers) as each:
         list(each(_warm, range(2 * workers)))
         begun = time.perf_counter()
         text, _ = trained(data, each=each)
-        return hashlib.sha256(text.encode()).hexdigest(), time.perf_counter() - begun
+        wall = time.perf_counter() - begun
+    return hashlib.sha256(text.encode()).hexdigest(), wall, _cpu_seconds() - before
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of the workers that have ended."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def by_rows(data: TrainingData, workers: int, **settings: Any) -> Floats:
@@ -76,11 +84,11 @@ def _warm(number: int) -> int:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--report", type=Path)
+    parser.add_argument("--data", type=Path, default=DATA)
+    add_write(parser)
     options = parser.parse_args()
     data = read_training_data(options.data)
-    (one, alone), (two, both) = by_folds(data, 1), by_folds(data, 2)
+    (one, alone, cpu_alone), (two, both, cpu_both) = by_folds(data, 1), by_folds(data, 2)
     if one != two:
         raise SystemExit("two workers and one do not give the same model")
     lines = []
@@ -93,13 +101,13 @@ def main() -> None:
         )
     on, held = machine.describe(), int((groups(data.servers.machines) == 0).sum())
     tell(
-        options.report,
         "training scale",
         f"""## Training by one worker and by two
 
-Made by `python -m benchmarks.training_scale --report docs/accuracy.md` on {on["date"]}: {on["cpus"]} CPUs
-({on["cpu"]}), load {os.getloadavg()[0]:.0f}. `eo estimator train`: one worker {alone:.0f} s, two (Dask) {both:.0f} s
-without the start of the cluster; the same model byte for byte (sha256 {one[:12]}...).
+Made by `python -m benchmarks.training_scale --write` on {on["date"]}: {on["cpus"]} CPUs
+({on["cpu"]}), load {os.getloadavg()[0]:.0f}. `eo estimator train`: one worker {alone:.0f} s ({cpu_alone:.0f} s of CPU),
+two (Dask) {both:.0f} s without the start of the cluster ({cpu_both:.0f} s of CPU with it); the same model byte for byte
+(sha256 {one[:12]}...). By the clock it also says how busy the machine was.
 
 What was refused for it splits the rows of one fit. Predicted watts of {held} servers held out, two workers against one:
 
@@ -108,6 +116,7 @@ What was refused for it splits the rows of one fit. Predicted watts of {held} se
 | folds as tasks (what `eo estimator train --workers` does) | 0 | 0 | 0 |
 {chr(10).join(lines)}
 """,
+        options.write,
     )
 
 

@@ -17,6 +17,7 @@ use crate::config::{Config, ConfigError};
 use crate::containers::refresh::{Names, KNOWN_SOCKETS};
 use crate::counters::Counters;
 use crate::export::{Exporter, Item};
+use crate::gpu_processes;
 use crate::inventory::Inventory;
 use crate::lifetime::Lifetime;
 use crate::meters::{self, Finding, Meter};
@@ -85,6 +86,11 @@ pub fn abilities(
             }
         }
     }
+    let gpus = abilities.capabilities.iter().any(|name| name == "meter:nvml");
+    if gpus && Proc::new(&config.procfs).has_pids_of_the_host() != Some(true) {
+        let why = gpu_processes::OTHER_NAMESPACE;
+        abilities.missing.push(format!("gpu_processes: {why}"));
+    }
     match std::fs::read_to_string(config.procfs.join("1/io")) {
         Ok(_) => abilities.capabilities.push("process_details".into()),
         Err(error) => abilities.missing.push(format!(
@@ -114,6 +120,8 @@ struct Agent {
     profile_hz: f64,
     selection: Selection,
     hotspots: HashMap<ProcessId, Vec<Arc<str>>>,
+    /// Pids that a driver tells are those of procfs.
+    pids_of_the_host: bool,
     inventory: Inventory,
     node: Node,
     abilities: Abilities,
@@ -161,6 +169,7 @@ impl Agent {
             host: config.host.as_str().into(),
             node: node::discover(&proc, &config.sysfs),
             counters: Counters::start(config.counters, &proc, &config.sysfs, &config.cgroupfs),
+            pids_of_the_host: proc.has_pids_of_the_host() == Some(true),
             inventory: Inventory::new(proc.clone()),
             scanner: Scanner::new(proc, &config.cgroupfs, units),
             meters,
@@ -218,6 +227,11 @@ impl Agent {
             row.temp_c = temperature;
             row.hotspot_functions = self.hotspots_of(row);
         }
+        let gpu_processes = gpu_processes::named(
+            self.meters.iter_mut().flat_map(|meter| meter.processes(interval)).collect(),
+            &self.scanner,
+            self.pids_of_the_host,
+        );
         let counters = match &mut self.counters {
             Some(counters) => {
                 let seconds = moment().boot_seconds;
@@ -232,6 +246,7 @@ impl Agent {
         self.send(&envelope, meter_rows);
         self.send(&envelope, profiles);
         self.send(&envelope, counters);
+        self.send(&envelope, gpu_processes);
         self.metrics.scanned(now.elapsed().as_secs_f64());
     }
 

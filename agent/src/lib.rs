@@ -20,6 +20,7 @@ mod export;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod gateway;
+mod gpu_processes;
 mod guest;
 mod hardware;
 mod https;

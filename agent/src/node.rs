@@ -27,6 +27,8 @@ pub struct Node {
     pub frequencies: Frequencies,
     pub gpus: Option<Vec<String>>,
     pub instance_type: Option<String>,
+    /// Of a virtual machine, as its hypervisor names it.
+    pub vm_uuid: Option<String>,
     pub cloud: Option<Cloud>,
 }
 
@@ -82,6 +84,8 @@ pub fn discover(proc: &Proc, sysfs: &Path) -> Node {
         frequencies: hardware::frequencies(sysfs),
         gpus: hardware::gpus(sysfs),
         instance_type,
+        // Readable by root only. By it the host's agent knows this guest.
+        vm_uuid: is_virtual.then(|| dmi("product_uuid")).flatten().map(|it| it.to_lowercase()),
         cloud,
     }
 }
@@ -125,6 +129,7 @@ impl Node {
             governor: text(&self.frequencies.governor),
             gpus: self.gpus.as_deref().and_then(list),
             instance_type: text(&self.instance_type),
+            vm_uuid: text(&self.vm_uuid),
             ..Default::default()
         }
     }
@@ -143,6 +148,22 @@ mod tests {
             Some("Dell Inc. PowerEdge R750")
         );
         assert_eq!(node_type(None, some("x")), None);
+    }
+
+    #[test]
+    fn a_guest_tells_the_uuid_by_which_its_host_knows_it_and_a_bare_machine_none() {
+        let root = tempfile::tempdir().unwrap();
+        let dmi = root.path().join("class/dmi/id");
+        fs::create_dir_all(&dmi).unwrap();
+        fs::write(dmi.join("product_uuid"), "4C4C4544-0000-2010-8020-80C04F202020\n").unwrap();
+        for (product, uuid) in [
+            ("Standard PC (Q35 + ICH9, 2009)", Some("4c4c4544-0000-2010-8020-80c04f202020")),
+            ("PowerEdge R750", None),
+        ] {
+            fs::write(dmi.join("product_name"), product).unwrap();
+            let found = discover(&Proc::new(root.path()), root.path());
+            assert_eq!(found.vm_uuid.as_deref(), uuid, "{product}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ from energy_orchestrator.model.wire import Kind
 
 pytestmark = pytest.mark.slow
 
-KINDS = ("samples", "meters", "inventory", "profiles", "counters")
+KINDS = ("samples", "meters", "inventory", "profiles", "counters", "gpu_processes")
 PARTITIONS = 3
 
 

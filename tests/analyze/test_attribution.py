@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energy_orchestrator.analyze.attribution import Attribution, attribute
+from energy_orchestrator.analyze.attribution import Apart, Attribution, attribute, share
 
 JOULES = st.floats(0, 1e7, allow_nan=False)
 CPU = st.floats(0, 1e4, allow_nan=False)
@@ -83,3 +83,41 @@ def test_an_impossible_value_is_refused(bad: float) -> None:
     for node in ((bad, 1.0, 1.0, [1.0]), (1.0, bad, 1.0, [1.0]), (1.0, 1.0, 1.0, [bad])):
         with pytest.raises(ValueError, match="finite"):
             split([node])
+
+
+@given(NODES, st.lists(JOULES, min_size=6, max_size=6), st.lists(JOULES, min_size=48, max_size=48))
+def test_parts_that_are_shared_apart_keep_the_sum(
+    nodes: list[tuple[float, float, float, list[float]]], nobody: list[float], rows: list[float]
+) -> None:
+    _, places, cpu = split(nodes)
+    joules, idle, busy = (np.array([node[k] for node in nodes], dtype=np.float64) for k in range(3))
+    apart = Apart(np.array(rows[: cpu.size]), np.array(nobody[: joules.size]))
+    got = attribute(joules, idle, busy, places, cpu, [apart])
+    assert got.idle + got.active + got.unattributed == pytest.approx(joules, rel=1e-9, abs=1e-9)
+    assert got.workload_active.min(initial=0) >= 0
+    assert got.unattributed.min() >= -1e-9 * (joules.max() + 1)
+
+
+def test_an_accelerators_energy_goes_to_who_uses_it_and_cpu_time_shares_the_rest() -> None:
+    apart = Apart(np.array([60.0, 0.0]), np.array([10.0]))
+    row = np.array([0, 0])
+    got = attribute(np.array([200.0]), np.array([50.0]), np.array([4.0]), row, np.array([1.0, 3.0]), [apart])
+    assert got.workload_active == pytest.approx([60.0 + 20.0, 60.0])
+    assert got.unattributed == pytest.approx([10.0])
+
+
+def test_a_part_whose_meter_says_more_than_the_nodes_is_scaled_down() -> None:
+    apart = Apart(np.array([90.0, 30.0]), np.array([80.0]))
+    row = np.array([0, 0])
+    got = attribute(np.array([150.0]), np.array([50.0]), np.array([2.0]), row, np.array([1.0, 1.0]), [apart])
+    assert got.workload_active == pytest.approx([45.0, 15.0])
+    assert got.unattributed == pytest.approx([40.0])
+
+
+@given(NODES)
+def test_a_share_gives_away_all_of_it(nodes: list[tuple[float, float, float, list[float]]]) -> None:
+    _, places, weights = split(nodes)
+    joules, whole = (np.array([node[k] for node in nodes], dtype=np.float64) for k in (0, 2))
+    got = share(joules, whole, places, weights)
+    given_away = np.bincount(places, got.of_rows, len(nodes)) + got.of_nobody
+    assert given_away == pytest.approx(joules, rel=1e-9, abs=1e-9)

@@ -20,4 +20,4 @@ def test_the_page_shows_what_the_data_gives(name: str, made: object) -> None:
     assert callable(made)
     page = (ROOT / "docs/accuracy.md").read_text(encoding="utf-8")
     shown = page.split(f"<!-- begin: {name} -->\n")[1].split(f"\n<!-- end: {name} -->")[0]
-    assert shown == made(DATA).strip(), "write it again: python -m benchmarks.calibration --report docs/accuracy.md"
+    assert shown == made(DATA).strip(), "write it again: python -m benchmarks.calibration --write"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from energy_orchestrator.analyze.calibration import Calibration
 from energy_orchestrator.analyze.estimator import NodeHardware, default_model
-from energy_orchestrator.analyze.node_power import NodePower, ZoneReading, measured_power, node_power
+from energy_orchestrator.analyze.meter_answers import ZoneReading, measured_power
+from energy_orchestrator.analyze.node_power import NodePower, node_power
 from energy_orchestrator.analyze.taught_meters import Taught
 from energy_orchestrator.model.units import Tier
 
@@ -43,6 +44,45 @@ def test_two_supplies_are_summed_and_one_silent_pdu_makes_the_sum_unknown() -> N
     assert found[:2] == (200.0, Tier.WALL)
     silent = reading("snmp", "pdu-b/outlet-1", Tier.WALL, None)
     assert measured_power([both[0], silent, package]) == (40.0, Tier.ON_DIE, "rapl: package-0")
+
+
+def test_a_silent_package_or_accelerator_makes_the_sum_unknown_and_a_broken_extra_zone_does_not() -> None:
+    first, dram = reading("rapl", "package-0", Tier.ON_DIE, 40.0), reading("rapl", "dram", Tier.ON_DIE, None)
+    board = reading("nvml", "gpu-0", Tier.ON_DIE, 200.0)
+    assert measured_power([first, dram, board]) == (240.0, Tier.ON_DIE, "rapl: package-0 + nvml: gpu-0")
+    assert measured_power([first, reading("rapl", "package-1", Tier.ON_DIE, None), board]) is None
+    assert measured_power([first, board, reading("nvml", "gpu-1", Tier.ON_DIE, None)]) is None
+    psys = reading("rapl", "psys", Tier.ON_DIE, 90.0)
+    assert measured_power([psys, reading("rapl", "package-1", Tier.ON_DIE, None), board]) == (
+        90.0, Tier.ON_DIE, "rapl: psys",
+    )  # fmt: skip
+    wall = reading("snmp", "outlet-1", Tier.WALL, 400.0)
+    silent = reading("nvml", "gpu-0", Tier.ON_DIE, None)
+    assert measured_power([wall, first, silent]) == (400.0, Tier.WALL, "snmp: outlet-1")
+
+
+def test_accelerators_alone_are_added_to_what_the_model_says_of_the_rest() -> None:
+    model = default_model()
+    curve = model.curve(NodeHardware(threads=8))
+    plain = node_power([], curve, 0.5)
+    board = reading("nvml", "gpu-0", Tier.ON_DIE, 200.0)
+    with_board = node_power([board], curve, 0.5, boards_at_rest=30.0)
+    assert with_board.tier is Tier.MODEL
+    assert with_board.source.endswith("+ nvml: gpu-0")
+    assert with_board.watts.value == pytest.approx(plain.watts.value + 200.0)
+    assert with_board.idle_watts == pytest.approx(plain.idle_watts + 30.0)
+    assert with_board.watts.upper - with_board.watts.lower > plain.watts.upper - plain.watts.lower
+    silent = node_power([reading("nvml", "gpu-0", Tier.ON_DIE, None)], curve, 0.5)
+    assert silent.watts == plain.watts
+    assert "not in it" in silent.source
+
+
+def test_before_a_rest_was_seen_an_accelerators_power_is_not_idle_by_the_cpus_share() -> None:
+    curve = default_model().curve(NodeHardware(threads=8))
+    package, board = reading("rapl", "package-0", Tier.ON_DIE, 40.0), reading("nvml", "gpu-0", Tier.ON_DIE, 300.0)
+    alone = node_power([package], curve, 0.5)
+    both = node_power([package, board], curve, 0.5, boards_at_rest=25.0)
+    assert both.idle_watts == pytest.approx(alone.idle_watts + 25.0)
 
 
 @pytest.mark.parametrize(

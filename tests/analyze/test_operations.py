@@ -12,21 +12,28 @@ JOULES = Bounded(100.0, 50.0, 300.0)
 
 
 def test_it_is_joules_by_operations_with_the_interval() -> None:
-    assert joules_per_operation(JOULES, 5.0, 20.0, 5.0).value == Bounded(5.0, 2.5, 15.0)
+    assert joules_per_operation(JOULES, 20.0, 20.0).value == Bounded(5.0, 2.5, 15.0)
 
 
-def test_spans_that_do_not_line_up_are_compared_as_rates() -> None:
-    got = joules_per_operation(JOULES, 5.0, 16.0, 4.0).value
+def test_only_operations_that_the_energy_belongs_to_count() -> None:
+    got = joules_per_operation(JOULES, 20.0, 10.0).value
     assert got is not None
-    assert got.value == pytest.approx(5.0)
+    assert got.value == pytest.approx(10.0)
 
 
 @pytest.mark.parametrize(
-    ("joules", "operations", "word"),
-    [(JOULES, None, "source"), (JOULES, 0.0, "no operation"), (None, 3.0, "no energy")],
+    ("joules", "operations", "counted", "word"),
+    [
+        (JOULES, None, None, "source"),
+        (JOULES, 0.0, 0.0, "no operation"),
+        (None, 3.0, None, "no energy"),
+        (JOULES, 3.0, None, "no energy"),
+    ],
 )
-def test_what_is_unknown_has_a_reason(joules: Bounded | None, operations: float | None, word: str) -> None:
-    got = joules_per_operation(joules, 5.0, operations, 5.0)
+def test_what_is_unknown_has_a_reason(
+    joules: Bounded | None, operations: float | None, counted: float | None, word: str
+) -> None:
+    got = joules_per_operation(joules, operations, counted)
     assert got.value is None
     assert word in str(got.reason)
 

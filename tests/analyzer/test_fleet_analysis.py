@@ -17,7 +17,9 @@ from benchmarks.simulated_telemetry import TENANTS, Fleet, declarations, last_ho
 
 from energy_orchestrator.analyze.estimator import default_model
 from energy_orchestrator.analyze.fingerprint import FingerprintModel
+from energy_orchestrator.analyze.operation_cost import NO_ENERGY, NOT_COUNTED, NOTHING_DONE, ONE_WINDOW
 from energy_orchestrator.errors import InvalidInputError
+from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.services import advisor, analyzer, measurements
 from energy_orchestrator.services.analyzer import Analyzer
 from energy_orchestrator.services.fleet_analysis import (
@@ -27,6 +29,7 @@ from energy_orchestrator.services.fleet_analysis import (
     advise,
     analyse,
     attribute,
+    cost_of,
     costs,
     fingerprint,
 )
@@ -68,7 +71,10 @@ def advice(found: Found) -> list[tuple[object, ...]]:
 
 
 def per_operation(found: Found) -> list[tuple[object, ...]]:
-    return sorted((it.tenant, it.workload, it.windows, f"{it.joules_per_operation:.9g}") for it in found.costs)
+    return sorted(
+        (it.tenant, it.workload, it.windows, f"{it.joules_per_operation:.9g} {it.joules_per_operation_upper:.6g}")
+        for it in found.costs
+    )
 
 
 def analysed(store: SeriesStore, workers: int = 1) -> Found:
@@ -95,6 +101,10 @@ def test_an_hour_has_energy_that_adds_up_joules_per_operation_and_advice(fleet: 
     assert whole == pytest.approx(sum(row["node_joules"] for row in nodes))
     assert found.costs
     assert all(it.joules_per_operation for it in found.costs)
+    for it in found.costs:
+        assert it.joules_per_operation_lower is not None
+        assert it.joules_per_operation_upper is not None
+        assert it.joules_per_operation_lower < (it.joules_per_operation or 0) < it.joules_per_operation_upper
     assert {it.suggestion_type.value for it in found.recommendations} >= {"runtime_flags", "code_path"}
 
 
@@ -178,7 +188,7 @@ def test_fingerprints_are_made_by_workers_as_by_one(fleet: SeriesStore, records:
 
 def test_records_that_cannot_be_read_are_an_error_that_says_so(tmp_path: Path) -> None:
     place = Place(folder=tmp_path / "series", records_url_file=tmp_path / "missing")
-    with pytest.raises(InvalidInputError, match="address of Postgres"):
+    with pytest.raises(InvalidInputError, match="URL of Postgres"):
         analyse(place, TASK)
 
 
@@ -206,3 +216,32 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     assert (advice(two), per_operation(two)) == (advice(one), per_operation(one))
     assert one.fingerprints
     assert (two.fingerprints, two.groups) == (one.fingerprints, one.groups)
+
+
+def window(joules: float | None, operations: float | None, second: int = 0) -> MeasuredWindow:
+    per = joules / operations if joules is not None and operations else None
+    start = FLEET.start + timedelta(seconds=second)
+    return MeasuredWindow(start, start + timedelta(seconds=1), joules, operations, per, None, None)
+
+
+def test_the_cost_of_a_span_has_the_energy_of_windows_in_which_nothing_was_done() -> None:
+    cost = cost_of("t", "w", [window(10, 5), window(10, 0, 1), window(7, None, 2)], 0.9, 1.2)
+    assert (cost.joules_per_operation, cost.operations, cost.windows) == (4.0, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("windows", "reason", "note"),
+    [
+        ([], NO_ENERGY, None),
+        ([window(7, None)], NOT_COUNTED, None),
+        ([window(7, 0)], NOTHING_DONE, None),
+        ([window(10, 5)], None, ONE_WINDOW),
+    ],
+)
+def test_the_cost_of_no_or_one_window_says_what_is_missing(
+    windows: list[MeasuredWindow], reason: str | None, note: str | None
+) -> None:
+    cost = cost_of("t", "w", windows, 0.9, 1.2)
+    assert (cost.reason, cost.note) == (reason, note)
+    assert (cost.joules_per_operation is None) == (cost.joules_per_operation_upper is None) == (reason is not None)
+    assert reason or (cost.joules_per_operation_lower, cost.joules_per_operation_upper) == pytest.approx((1.8, 2.4))

@@ -22,6 +22,10 @@ PROCESS: Mapping[str, Any] = {
 }  # fmt: skip
 KERNEL: Mapping[str, Any] = {"meter": "kernel", "zone": "cpu", "busy_cpu_seconds": 1.0, "steal_cpu_seconds": 0.0}
 OPERATION: Mapping[str, Any] = {"operations": 10.0, "operation": "request", "source": "prometheus", "errors": 0.0}
+ON_GPU: Mapping[str, Any] = {
+    "gpu": "GPU-a", "zone": "gpu-a", "workload_kind": "declared", "pid": 100, "process_started_ms": 1,
+    "memory_bytes": 10**9,
+}  # fmt: skip
 NODE: Mapping[str, Any] = {
     "scope": "node", "cpu_threads": 2, "cores": 1, "sockets": 1, "cpu_mhz": 2600.0, "memory_bytes": 8_000_000_000,
     "virtual": True, "capabilities": [], "missing": [], "libraries": [],
@@ -39,7 +43,7 @@ class World:
         """One row that ends `second` seconds after START."""
         base = {
             Kind.SAMPLES: PROCESS, Kind.METERS: KERNEL, Kind.OPERATIONS: OPERATION, Kind.INVENTORY: NODE,
-            Kind.PROFILES: {},
+            Kind.PROFILES: {}, Kind.COUNTERS: {}, Kind.GPU_PROCESSES: ON_GPU,
         }[kind]  # fmt: skip
         row = {**COMMON, **base, "timestamp": START + timedelta(seconds=second), **values}
         if kind is Kind.SAMPLES:

@@ -19,6 +19,8 @@ from energy_orchestrator.api.control_plane import (
     AuditEntryView,
     AuditVerification,
     BoundedView,
+    CostComparisonView,
+    CostRowView,
     FingerprintView,
     FlameNode,
     MetricView,
@@ -30,6 +32,7 @@ from energy_orchestrator.api.control_plane import (
     RecommendationView,
     RolloutEventView,
     RolloutView,
+    WorkloadCostView,
     WorkloadView,
 )
 from energy_orchestrator.errors import ConflictError, DeniedError, InvalidInputError, NotFoundError
@@ -166,8 +169,77 @@ class Simulator:
             labels=labels,
         )
 
+    def workload_cost(self, tenant: str, workload: str, by: str, minutes: float) -> WorkloadCostView:
+        if workload != "declared/inference":
+            raise NotFoundError(f"nothing is known of {workload!r}", where="workload", next_step="see the list")
+        message = "sha256:new costs 12 % (8 to 16) more than sha256:old"
+        return WorkloadCostView(
+            tenant=tenant,
+            workload=workload,
+            by=by,
+            version_named_by="image_digest",
+            operation="request",
+            window_seconds=10.0,
+            rows=[
+                self._cost("sha256:old", bounded(0.0345, 0.12), "m5.large" if by != "version" else None),
+                self._cost("sha256:new", bounded(0.0386, 0.12), "m5.large" if by != "version" else None),
+                self._cost(None, None, None),
+            ],
+            comparisons=[
+                CostComparisonView(
+                    base="sha256:old",
+                    other="sha256:new",
+                    node_type=None,
+                    ratio=BoundedView(value=1.12, lower=1.08, upper=1.16),
+                    reason=None,
+                    same_meter=True,
+                    differs=True,
+                    message=message,
+                )
+            ],
+        )
+
+    def _cost(self, version: str | None, per: BoundedView | None, node_type: str | None) -> CostRowView:
+        return CostRowView(
+            version=version,
+            version_reason=None if version else "more than one ran in the same window",
+            node_type=node_type,
+            node_type_reason=None,
+            first_seen=self.clock,
+            last_seen=self.clock,
+            hosts=["rack1-n07"],
+            tier="on_die",
+            windows=12 if per else 0,
+            windows_without_operations=0 if per else 3,
+            operations=4944.0 if per else None,
+            operations_per_second=412.0 if per else None,
+            active_joules=170.0,
+            joules_per_operation=per,
+            joules_per_operation_reason=None if per else "nothing told operations in its windows",
+            joules_per_operation_by_meter=per,
+            note=None,
+        )
+
     def alerts(self, tenant: str, minutes: float) -> list[AlertView]:
-        return []
+        if self.empty:
+            return []
+        return [
+            AlertView(
+                at=self.clock - timedelta(minutes=7),
+                tenant=tenant,
+                workload="declared/inference",
+                severity="warning",
+                before_joules_per_operation=0.0345,
+                after_joules_per_operation=0.0386,
+                change_ratio=0.12,
+                change=BoundedView(value=0.12, lower=0.08, upper=0.16),
+                p_value=1e-6,
+                version_before="9f86d081884c7d65",
+                version_after="2c26b46b68ffc68f",
+                version_named_by="checksum",
+                message="J/op rose by 12.0% (8.0% to 16.0%): executable with checksum 9f86… was replaced by 2c26… then",
+            )
+        ]
 
     def fingerprints(self, tenant: str) -> list[FingerprintView]:
         return [

@@ -19,6 +19,8 @@ READS = [
     "/api/v1/nodes/rack1-n07/power?minutes=1",
     "/api/v1/workloads?minutes=5",
     "/api/v1/workloads/flamegraph?workload=declared/inference",
+    "/api/v1/alerts",
+    "/api/v1/workloads/cost?workload=declared/inference&by=both",
     "/api/v1/recommendations",
     f"/api/v1/recommendations/{BATCH}",
     "/api/v1/rollouts",
@@ -171,6 +173,7 @@ def test_empty_states_say_what_to_wait_for() -> None:
         page = httpx.get(url, trust_env=False).text
     for sentence in (
         "No node has reported yet",
+        "No lasting shift of energy per operation",
         "No recommendations yet",
         "No rollout yet",
         "No workload has been seen",
@@ -190,6 +193,31 @@ def test_the_page_escapes_what_a_workload_calls_itself(http: httpx.Client, plane
     known[0].workload = "<script>alert(1)</script>"
     plane.workloads = lambda *_: known  # type: ignore[assignment,method-assign]
     assert "<script>alert" not in http.get("/ui/workloads").text
+
+
+def test_cost_by_version_names_what_may_be_told_apart_and_what_is_not_known(http: httpx.Client) -> None:
+    answer = http.get("/api/v1/workloads/cost?workload=declared/inference").raise_for_status().json()
+    assert answer["by"] == "version"
+    assert [row["version"] for row in answer["rows"]] == ["sha256:old", "sha256:new", None]
+    assert answer["comparisons"][0]["ratio"] == {"value": 1.12, "lower": 1.08, "upper": 1.16}
+    problem(http.get("/api/v1/workloads/cost?workload=declared/inference&by=colour"), 422)
+    problem(http.get("/api/v1/workloads/cost?workload=declared/nobody"), 404)
+
+
+def test_the_page_shows_cost_by_version_in_a_dialog(http: httpx.Client) -> None:
+    path = "/ui/workloads/cost?workload=declared/inference"
+    assert path in http.get("/ui/workloads").text
+    text = http.get(path).raise_for_status().text
+    assert "sha256:new costs 12 % (8 to 16) more than sha256:old" in text
+    assert "unknown: more than one ran in the same window" in text
+    assert "38.6 mJ/request" in text
+
+
+def test_a_deploy_that_costs_energy_is_on_the_page_with_its_cause(http: httpx.Client) -> None:
+    for path in ("/", "/ui/alerts"):
+        text = http.get(path).raise_for_status().text
+        assert "J/op rose by 12.0% (8.0% to 16.0%): executable with checksum" in text
+        assert "34.5 mJ/op" in text
 
 
 def test_the_workload_filter_finds_labels_and_counts(http: httpx.Client) -> None:

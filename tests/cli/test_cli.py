@@ -15,6 +15,10 @@ TABLES = [
     (["nodes"], "61.4 W"),
     (["workloads", "top"], "34.5 mJ/request"),
     (["workloads", "top"], "unknown: no source of operations is declared"),
+    (["workloads", "cost", "declared/inference"], "sha256:new costs 12 % (8 to 16) more than sha256:old"),
+    (["workloads", "cost", "declared/inference", "--by", "both"], "38.6 mJ/request (34.0 to 43.2)"),
+    (["workloads", "cost", "declared/inference"], "unknown: nothing told operations in its windows"),
+    (["workloads", "alerts"], "J/op rose by 12.0% (8.0% to 16.0%)"),
     (["recommendations", "list"], "412 kJ/day (268 to 556)"),
     (["recommendations", "show", "0190a1b2"], "82 %: 9 of 11"),
     (["rollouts", "list"], "No rollout yet"),
@@ -36,6 +40,13 @@ def test_json_is_what_the_api_gave(served: Run, arguments: list[str]) -> None:
     said = served(*arguments, "--output", "json")
     assert said.code == 0
     assert isinstance(said.json(), list)
+
+
+def test_the_cost_of_a_workload_as_json_is_one_document(served: Run) -> None:
+    said = served("workloads", "cost", "declared/inference", "--by", "node_type", "--output", "json")
+    assert said.code == 0
+    assert said.json()["by"] == "node_type"
+    assert served("workloads", "cost", "declared/nobody").code == 5
 
 
 def test_an_approval_can_be_watched_to_its_end(served: Run, plane: Simulator) -> None:

@@ -28,6 +28,7 @@ from energy_orchestrator.model.rollout import Rollout
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.saving import Saving, SavingMethod
 from energy_orchestrator.model.workload import Declaration
+from energy_orchestrator.services.batch import keep
 from energy_orchestrator.services.orchestrator import Orchestrator, OrchestratorSettings
 from energy_orchestrator.store.records import audit_log, outcomes, recommendations, rollouts
 from energy_orchestrator.store.records.database import Database
@@ -180,6 +181,18 @@ def test_an_approved_saving_is_tried_measured_and_kept(plant: Plant) -> None:
     assert kept[0].saved_share == pytest.approx(0.5, abs=0.1)
     actions = plant.actions()
     assert actions[:4] == ["recommendation.found", "decision", "recommendation.approved", "rollout.created"]
+
+
+def test_what_a_batch_put_into_the_records_is_decided_about_once(plant: Plant) -> None:
+    one = advice(life=timedelta(hours=1))
+    assert keep(plant.database, [one], plant.now, timedelta(hours=1)) == 1
+    assert plant.decision(one) is None
+    plant.run(2)
+    assert plant.decision(one) is DecisionOutcome.NEEDS_APPROVAL
+    assert plant.actions() == ["recommendation.found", "decision"]
+    plant.it.approve("local", one.id, "ada")
+    plant.run(30)
+    assert plant.status(one) is RecommendationStatus.SUCCESSFUL
 
 
 @pytest.fixture

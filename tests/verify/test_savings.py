@@ -155,8 +155,8 @@ def test_on_simulated_fleets_the_interval_covers_and_placebos_save_nothing(metho
 
 
 def test_intervals_that_ignore_memory_would_fail_that_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    from energy_orchestrator.model.long_run import Spread
     from energy_orchestrator.verify.savings import side_by_side
-    from energy_orchestrator.verify.savings.long_run import Spread
 
     naive: Callable[..., Spread] = lambda series: Spread(float(np.var(series, ddof=1)) / len(series), len(series) - 1)  # noqa: E731
     monkeypatch.setattr(side_by_side, "spread_of_mean", naive)

@@ -25,7 +25,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::procfs::Proc;
-use crate::wire::MeterRow;
+use crate::wire::{GpuProcessRow, MeterRow};
 
 /// How a power figure was measured, worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +53,12 @@ pub trait Meter {
     /// Rows for the interval (seconds) that ends now. None on the first look,
     /// when a counter has nothing to be compared with.
     fn read(&mut self, interval: Option<f64>) -> Vec<MeterRow>;
+
+    /// What each process used of what the meter measures, where it knows that: GPUs. Pids
+    /// are the driver's, and nobody is named yet (`gpu_processes`).
+    fn processes(&mut self, _interval: Option<f64>) -> Vec<GpuProcessRow> {
+        Vec::new()
+    }
 
     /// What was found, or why nothing was.
     fn finding(&self) -> Finding;

@@ -19,6 +19,9 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 /// Larger than `stat`, `status` and `io` of any process.
 const ONE_READ_BYTES: usize = 4096;
 
+/// The first pid namespace: its number never changes (PROC_PID_INIT_INO).
+const HOST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
 /// A hundred thousand mappings; what lies behind is not seen.
 const MAX_MAPS_BYTES: u64 = 16 << 20;
 
@@ -41,6 +44,13 @@ impl Proc {
     pub fn pids(&self) -> std::io::Result<Vec<i32>> {
         let entries = fs::read_dir(&self.root)?;
         Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    }
+
+    /// Whether the pids here are the kernel's own, which drivers tell. Elsewhere a
+    /// number may be another process. None where it can't be seen.
+    pub fn has_pids_of_the_host(&self) -> Option<bool> {
+        let namespace = fs::read_link(self.root.join("self/ns/pid")).ok()?;
+        Some(namespace.as_os_str() == HOST_PID_NAMESPACE)
     }
 
     /// A file of the node, e.g. `stat`.
@@ -120,6 +130,20 @@ impl Proc {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pids_of_the_first_namespace_are_told_from_others() {
+        let fake = tempfile::tempdir().unwrap();
+        let proc = Proc::new(fake.path());
+        assert_eq!(proc.has_pids_of_the_host(), None);
+        let link = fake.path().join("self/ns/pid");
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        for (namespace, of_the_host) in [(HOST_PID_NAMESPACE, true), ("pid:[4026532201]", false)] {
+            std::os::unix::fs::symlink(namespace, &link).unwrap();
+            assert_eq!(proc.has_pids_of_the_host(), Some(of_the_host));
+            fs::remove_file(&link).unwrap();
+        }
+    }
 
     #[test]
     fn a_pipe_in_place_of_a_program_is_not_waited_for() {

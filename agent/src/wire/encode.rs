@@ -154,7 +154,7 @@ fn to_stream(id: Uuid, kind: Kind, batch: &RecordBatch) -> Result<Vec<u8>, Arrow
 
 #[cfg(test)]
 mod tests {
-    use super::super::{InventoryRow, MeterRow, ProfileRow, SampleRow};
+    use super::super::{CounterRow, GpuProcessRow, InventoryRow, MeterRow, ProfileRow, SampleRow};
     use super::*;
     use arrow_ipc::reader::StreamReader;
 
@@ -185,6 +185,8 @@ mod tests {
         assert_contract::<MeterRow>();
         assert_contract::<InventoryRow>();
         assert_contract::<ProfileRow>();
+        assert_contract::<CounterRow>();
+        assert_contract::<GpuProcessRow>();
     }
 
     #[test]

@@ -16,7 +16,9 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::Deserialize;
 
 pub use encode::{encode, Batch, Envelope};
-pub use rows::{Cell, CounterRow, InventoryRow, MeterRow, ProfileRow, Row, SampleRow};
+pub use rows::{
+    Cell, CounterRow, GpuProcessRow, InventoryRow, MeterRow, ProfileRow, Row, SampleRow,
+};
 pub use subject::{place, subject, topic, Place};
 
 /// What a message holds; the last token of its subject.
@@ -27,11 +29,18 @@ pub enum Kind {
     Inventory,
     Profiles,
     Counters,
+    GpuProcesses,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] =
-        [Kind::Samples, Kind::Meters, Kind::Inventory, Kind::Profiles, Kind::Counters];
+    pub const ALL: [Kind; 6] = [
+        Kind::Samples,
+        Kind::Meters,
+        Kind::Inventory,
+        Kind::Profiles,
+        Kind::Counters,
+        Kind::GpuProcesses,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -40,6 +49,7 @@ impl Kind {
             Kind::Inventory => "inventory",
             Kind::Profiles => "profiles",
             Kind::Counters => "counters",
+            Kind::GpuProcesses => "gpu_processes",
         }
     }
 
@@ -50,6 +60,7 @@ impl Kind {
             Kind::Inventory => include_str!("../../../schemas/inventory.v1.json"),
             Kind::Profiles => include_str!("../../../schemas/profiles.v1.json"),
             Kind::Counters => include_str!("../../../schemas/counters.v1.json"),
+            Kind::GpuProcesses => include_str!("../../../schemas/gpu_processes.v1.json"),
         }
     }
 

@@ -170,6 +170,41 @@ row! {
     }
 }
 
+row! {
+    /// What one process used of one GPU.
+    GpuProcessRow, GpuProcesses {
+        "interval_seconds" interval_seconds: f64,
+        "gpu" gpu: Text,
+        "zone" zone: Text,
+        "mig_instance" mig_instance: Option<Text>,
+        "gpu_instance_id" gpu_instance_id: Option<i32>,
+        "compute_instance_id" compute_instance_id: Option<i32>,
+        "mig_profile" mig_profile: Option<Text>,
+        "compute_slices" compute_slices: Option<i32>,
+        "gpu_compute_slices" gpu_compute_slices: Option<i32>,
+        "workload" workload: Option<Text>,
+        "workload_kind" workload_kind: Option<Text>,
+        "replica" replica: Option<Text>,
+        "container_id" container_id: Option<Text>,
+        "pod_id" pod_id: Option<Text>,
+        "pid" pid: Option<i32>,
+        "process_started_ms" process_started_ms: Option<i64>,
+        "sm_utilization_ratio" sm_utilization_ratio: Option<f64>,
+        "memory_bytes" memory_bytes: Option<i64>,
+        "reason" reason: Option<Text>,
+    }
+}
+
+impl GpuProcessRow {
+    /// Adds to the reason.
+    pub fn because(&mut self, why: &str) {
+        self.reason = Some(match &self.reason {
+            Some(reason) => format!("{reason}; {why}").into(),
+            None => why.into(),
+        });
+    }
+}
+
 impl From<Text> for Cell {
     fn from(value: Text) -> Cell {
         Cell::Text(value)

@@ -24,6 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kstwobign
 
+from energy_orchestrator.model.long_run import spread_of_mean, together
+
 Floats = NDArray[np.float64]
 
 ALPHA = 0.01
@@ -35,17 +37,25 @@ MIN_WINDOWS = 60
 MIN_SHARE = 0.03
 """A smaller shift is nobody's alert."""
 MAX_RHO = 0.9
+CONFIDENCE = 0.9
 OUTLIER = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """J/op was `before` up to the window `index`, and `after` from it on (geometric means)."""
+    """J/op was `before` up to the window `index`, and `after` from it on (geometric means).
+
+    `share_lower` and `share_upper` bound `share` with 90 % confidence by how windows differ (`model/long_run.py`). The
+    meter is the same before and after: its factor falls out. Where the shift is was chosen by the same windows, so it
+    is told a little too large where it is hardly told from noise.
+    """
 
     index: int
     before: float
     after: float
     p_value: float
+    share_lower: float
+    share_upper: float
 
     @property
     def share(self) -> float:
@@ -66,7 +76,8 @@ def shifts(joules_per_operation: Sequence[float], alpha: float = ALPHA) -> list[
     for start, at, end in zip(edges, edges[1:], edges[2:], strict=False):
         before, after = math.exp(logs[start:at].mean()), math.exp(logs[at:end].mean())
         if abs(after / before - 1) >= MIN_SHARE:
-            found.append(Shift(at, before, after, _largest(logs[start:end])[1]))
+            lower, upper = _share(logs[start:at], logs[at:end])
+            found.append(Shift(at, before, after, _largest(logs[start:end])[1], lower, upper))
     return found
 
 
@@ -85,6 +96,12 @@ def _split(logs: Floats, start: int, end: int, alpha: float) -> list[int]:
         return []
     at = start + place
     return [*_split(logs, start, at, alpha), at, *_split(logs, at, end, alpha)]
+
+
+def _share(before: Floats, after: Floats) -> tuple[float, float]:
+    rise = float(after.mean() - before.mean())
+    margin = together([spread_of_mean(before), spread_of_mean(after)]).margin(CONFIDENCE)
+    return math.expm1(rise - margin), math.expm1(rise + margin)
 
 
 def _largest(logs: Floats) -> tuple[int, float]:

@@ -1,11 +1,7 @@
 """Power of a node in a window by its best meter, or by the model where there is none.
 
-A node's meters answer by zone. Zones that contain each other must not be added up: `psys` or `node` is the whole
-machine; else RAPL packages and DRAM are summed (`core` and `uncore` lie inside a package and are left out). Energy
-counters beat gauges. Among tiers the best wins: wall, bmc, on_die. At tier on_die the CPU's meter and the
-accelerators' (NVML) see different silicon and are summed; at the other tiers one meter sees the whole node. At the
-wall a node with two supplies hangs on two outlets, perhaps of two PDUs: they are summed, and while one of them is
-silent the sum is unknown, not half.
+Among tiers the best wins: wall, bmc, on_die (`analyze/meter_answers.py` makes one figure of a meter's zones).
+Accelerators alone are no node: where nothing else answers, the model tells the rest, and the tier is the model's.
 
 Where only a lesser meter answers that was taught by a better one (`analyze/taught_meters.py`), its reading is
 translated: the tier stays the lesser's, the source says "calibrated on", the interval is the calibration's.
@@ -17,7 +13,6 @@ the meter that it speaks for, else its own rest translated. `analyze/attribution
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from energy_orchestrator.analyze.estimator import PowerCurve
+from energy_orchestrator.analyze.meter_answers import Accelerators, ZoneReading, accelerators, meter_answers
 from energy_orchestrator.analyze.taught_meters import MeterAnswer, Taught, speak
 from energy_orchestrator.model.units import Bounded, Tier
 
@@ -35,27 +31,8 @@ TIER_BOUNDS = {Tier.WALL: (0.98, 1.02), Tier.BMC: (0.90, 1.10), Tier.ON_DIE: (0.
 """Whole node as factors of the reading, until a better meter calibrates it; sources in docs/accuracy.md."""
 ACTIVE_BOUNDS = {**TIER_BOUNDS, Tier.ON_DIE: (0.80, 1.30)}
 """The same for the part above idle, once rest was seen: what RAPL does not see hardly changes with load."""
-WHOLE = ("psys", "node")
-ACCELERATORS = frozenset({"nvml"})
-
-
-@dataclass(frozen=True, slots=True)
-class ZoneReading:
-    """One zone over one window. Either energy or mean power is known."""
-
-    meter: str
-    zone: str
-    tier: Tier
-    energy_joules: float | None
-    power_watts: float | None
-    seconds: float
-
-    @property
-    def watts(self) -> float | None:
-        """Mean power; the counter where there is one."""
-        if self.energy_joules is not None and self.seconds > 0:
-            return self.energy_joules / self.seconds
-        return self.power_watts
+BOARD_BOUNDS = (0.95, 1.05)
+"""Of an accelerator's own reading: NVML's documentation gives 5 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,47 +50,6 @@ class NodePower:
     active_high: float
 
 
-def meter_answers(readings: Iterable[ZoneReading]) -> list[MeterAnswer]:
-    """What each meter that has an answer says of the node, best first; at tier on_die accelerators are added."""
-    by_meter: dict[tuple[Tier, str], dict[str, float]] = defaultdict(dict)
-    partial = set()
-    for reading in readings:
-        if reading.watts is not None:
-            by_meter[reading.tier, reading.meter][reading.zone] = reading.watts
-        elif reading.tier is Tier.WALL:
-            partial.add((reading.tier, reading.meter))
-    for source_of_part in partial:
-        by_meter.pop(source_of_part, None)
-    order = sorted(by_meter, key=lambda key: (key[0].rank, key[1] in ACCELERATORS, key[1]))
-    found: list[MeterAnswer] = []
-    for tier, meter in order:
-        watts, zones = _meter_watts(by_meter[tier, meter])
-        if not zones:
-            continue
-        source = f"{meter}: {zones}"
-        chip = found[-1] if found and tier is Tier.ON_DIE and found[-1].tier is tier else None
-        if chip and meter in ACCELERATORS and chip.source.partition(":")[0] not in ACCELERATORS:
-            found[-1] = MeterAnswer(chip.watts + watts, tier, f"{chip.source} + {source}")
-        else:
-            found.append(MeterAnswer(watts, tier, source))
-    return found
-
-
-def measured_power(readings: Iterable[ZoneReading]) -> tuple[float, Tier, str] | None:
-    """Watts, tier and source of the best meter that has an answer; None without one."""
-    answers = meter_answers(readings)
-    return (answers[0].watts, answers[0].tier, answers[0].source) if answers else None
-
-
-def _meter_watts(zones: Mapping[str, float]) -> tuple[float, str]:
-    """Sum of the zones that do not contain each other, and their names ("" where none can be used)."""
-    for whole in WHOLE:
-        if whole in zones:
-            return zones[whole], whole
-    outer = {name: watts for name, watts in zones.items() if not name.split("/")[-1].startswith(("core", "uncore"))}
-    return sum(outer.values()), " + ".join(sorted(outer))
-
-
 def node_power(
     readings: Iterable[ZoneReading],
     curve: PowerCurve,
@@ -121,6 +57,7 @@ def node_power(
     at_rest: Mapping[Tier, tuple[float, float]] | None = None,
     taught: Mapping[str, Taught | str] | None = None,
     seconds: float | None = None,
+    boards_at_rest: float = 0.0,
 ) -> NodePower:
     """The best power for one window.
 
@@ -129,8 +66,9 @@ def node_power(
         at_rest: lowest watts seen by a meter of each tier and the load then, where there is a history.
         taught: what lesser meters learned from better ones, or why nothing, by the lesser's source.
         seconds: when the window ended; a drift of the calibration widens the interval by age.
+        boards_at_rest: watts of the node's accelerators at rest, all together.
     """
-    return node_powers([readings], curve, np.array([load]), at_rest, taught, [seconds])[0]
+    return node_powers([readings], curve, np.array([load]), at_rest, taught, [seconds], boards_at_rest)[0]
 
 
 def node_powers(
@@ -140,6 +78,7 @@ def node_powers(
     at_rest: Mapping[Tier, tuple[float, float]] | None = None,
     taught: Mapping[str, Taught | str] | None = None,
     seconds: Sequence[float | None] | None = None,
+    boards_at_rest: float = 0.0,
 ) -> list[NodePower]:
     """`node_power` of many windows of one node: what the curve says of all their loads is asked at once."""
 
@@ -150,32 +89,33 @@ def node_powers(
     ends = seconds or [None] * len(readings)
     modelled = zip(*(part.tolist() for part in curve.active(loads)), strict=True)
     return [
-        _power(zones, curve, model, quiet, at_rest or {}, taught or {}, end)
+        _power(list(zones), curve, model, quiet, at_rest or {}, taught or {}, end, boards_at_rest)
         for zones, model, end in zip(readings, modelled, ends, strict=True)
     ]
 
 
 def _power(
-    readings: Iterable[ZoneReading],
+    readings: Sequence[ZoneReading],
     curve: PowerCurve,
     model: tuple[float, float, float],
     quiet: Callable[[float], float],
     at_rest: Mapping[Tier, tuple[float, float]],
     taught: Mapping[str, Taught | str],
     seconds: float | None,
+    boards_at_rest: float,
 ) -> NodePower:
     active, low, high = model
-    modelled = Bounded(curve.idle.value + active, curve.idle.lower + low, curve.idle.upper + high)
-    answers = meter_answers(readings)
+    answers, boards = meter_answers(readings), accelerators(readings)
     if not answers:
-        bounds = (low / active, high / active) if active > 0 else (1.0, 1.0)
-        return NodePower(modelled, curve.idle.value, Tier.MODEL, f"model: {curve.reason}", *bounds)
+        return _modelled(curve, model, boards, boards_at_rest)
+    modelled = Bounded(curve.idle.value + active, curve.idle.lower + low, curve.idle.upper + high)
     answer = answers[0]
     whole, source, translation = _whole(answer, taught.get(answer.source), seconds)
     active_low, active_high = ACTIVE_BOUNDS[answer.tier]
     rest = _rest(answer, at_rest, translation)
     if rest is None:
-        idle = whole.value * curve.idle.value / modelled.value
+        drawn = min(boards.watts or 0.0, whole.value) if boards else 0.0
+        idle = (whole.value - drawn) * curve.idle.value / modelled.value + min(boards_at_rest, drawn)
         source += "; idle by the model's share, no rest seen yet"
         if active > 0:
             active_low, active_high = min(active_low, low / active), max(active_high, high / active)
@@ -186,6 +126,29 @@ def _power(
             active_low = max(active_low, 1 - (whole.value - whole.lower) / above)
             active_high = min(active_high, 1 + (whole.upper - whole.value) / above)
     return NodePower(whole, min(idle, whole.value), answer.tier, source, active_low, active_high)
+
+
+def _modelled(
+    curve: PowerCurve, model: tuple[float, float, float], boards: Accelerators | None, boards_at_rest: float
+) -> NodePower:
+    """Of a node whose meters tell nothing, or of its accelerators only: those are added to what the model says."""
+    active, low, high = model
+    idle, source, drawn = curve.idle.value, f"model: {curve.reason}", 0.0
+    if boards is not None and boards.watts is None:
+        source += "; an accelerator does not answer, its power is not in it"
+    elif boards is not None and boards.watts is not None:
+        source += f" + {boards.source}"
+        drawn = boards.watts
+        idle += min(boards_at_rest, drawn)
+        above = drawn - min(boards_at_rest, drawn)
+        active, low, high = active + above, low + above * BOARD_BOUNDS[0], high + above * BOARD_BOUNDS[1]
+    watts = Bounded(
+        curve.idle.value + model[0] + drawn,
+        curve.idle.lower + model[1] + drawn * BOARD_BOUNDS[0],
+        curve.idle.upper + model[2] + drawn * BOARD_BOUNDS[1],
+    )
+    bounds = (low / active, high / active) if active > 0 else (1.0, 1.0)
+    return NodePower(watts, idle, Tier.MODEL, source, *bounds)
 
 
 def _whole(

@@ -1,8 +1,9 @@
 """Joules per operation: energy joined with what was done, or a reason why it can't be.
 
-Both are taken as rates over the seconds they cover, because the agent's and the scraper's intervals do not line up:
-two samples of the one and three of the other may fall into a window. Without a source of operations, or with none
-done, the answer is None and says why; energy per second is never passed off as energy per operation.
+Which energy belongs to which operations is found where they are read (`services/operation_queries.py`): the agent's and
+the scraper's intervals do not line up, and a replica of which only one side is known counts on neither. Without a
+source of operations, or with none done, the answer is None and says why; energy per second is never passed off as
+energy per operation.
 """
 
 from __future__ import annotations
@@ -21,14 +22,19 @@ class PerOperation:
 
 
 def joules_per_operation(
-    active_joules: Bounded | None, energy_seconds: float, operations: float | None, operation_seconds: float
+    joules: Bounded | None, operations: float | None, counted_operations: float | None
 ) -> PerOperation:
-    """Ratio of the two rates."""
+    """Ratio of the energy and the operations that belong together.
+
+    Args:
+        joules: active energy of the replicas whose operations are known too; None where there is none.
+        operations: all that were counted; None without a source.
+        counted_operations: those of them that `joules` is the energy of.
+    """
     if operations is None:
         return PerOperation(None, "no source of operations is declared or recognised")
-    if active_joules is None or energy_seconds <= 0:
-        return PerOperation(None, "no energy is known for this span")
-    if operations <= 0 or operation_seconds <= 0:
+    if operations <= 0:
         return PerOperation(None, "no operation was done in this span")
-    seconds_per_operation = operation_seconds / operations
-    return PerOperation(active_joules.scaled(seconds_per_operation / energy_seconds), None)
+    if joules is None or not counted_operations:
+        return PerOperation(None, "no energy is known of the replicas and the time whose operations were counted")
+    return PerOperation(joules.scaled(1 / counted_operations), None)

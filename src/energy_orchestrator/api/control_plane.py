@@ -77,6 +77,60 @@ class WorkloadView(BaseModel):
     """Labels of the declaration or the container; the page filters by `label=value`."""
 
 
+class CostRowView(BaseModel):
+    """J/op of one workload in one version, on one node type, or both."""
+
+    version: str | None = Field(description="Digest, image or checksum; null where unknown or not asked for.")
+    version_reason: str | None = Field(description="Why the version is unknown.")
+    node_type: str | None = Field(
+        description="Instance type, else product, CPU and threads; null where unknown or not asked for."
+    )
+    node_type_reason: str | None = Field(description="Why the node type is unknown.")
+    first_seen: datetime | None = Field(description="End of the first window of the span in which it ran.")
+    last_seen: datetime | None = Field(description="End of the last one.")
+    hosts: list[str] = Field(description="Where it ran.")
+    tier: str | None
+    windows: int = Field(description="Windows with energy whose operations are known.")
+    windows_without_operations: int = Field(description="Windows with energy for which nothing told operations.")
+    operations: float | None = Field(description="Done in the windows; null where nothing told operations.")
+    operations_per_second: float | None
+    active_joules: float = Field(description="Active energy, of all windows.")
+    joules_per_operation: BoundedView | None
+    joules_per_operation_reason: str | None
+    joules_per_operation_by_meter: BoundedView | None = Field(
+        description="The same with the meter's bounds alone: more windows make it no narrower."
+    )
+    note: str | None = Field(description="What the interval leaves out.")
+
+
+class CostComparisonView(BaseModel):
+    """By how much J/op of one version or node type differs from another's."""
+
+    base: str = Field(description="What is compared with: the version before, or the node type with most operations.")
+    other: str = Field(description="What is compared.")
+    node_type: str | None = Field(description="Where both versions ran, when told apart by both; else null.")
+    ratio: BoundedView | None = Field(description="J/op of other over base; null where it can't be told.")
+    reason: str | None = Field(description="Why it can't be told.")
+    same_meter: bool = Field(description="Same nodes, same tier: the meter's error falls out of the ratio.")
+    differs: bool = Field(description="Whether the whole interval lies on one side of 1.")
+    message: str
+
+
+class WorkloadCostView(BaseModel):
+    """J/op of a workload by version, node type or both."""
+
+    tenant: str
+    workload: str
+    by: str = Field(description="version, node_type or both.")
+    version_named_by: str | None = Field(
+        description="What names versions: image_digest, image or checksum; null where none is known."
+    )
+    operation: str | None
+    window_seconds: float = Field(description="Width of the windows that were compared.")
+    rows: list[CostRowView] = Field(description="The first seen first.")
+    comparisons: list[CostComparisonView] = Field(description="By how much they differ.")
+
+
 class FlameNode(BaseModel):
     """Tree of d3-flame-graph. `value` is joules in the span (own and below)."""
 
@@ -216,9 +270,13 @@ class AlertView(BaseModel):
     before_joules_per_operation: float = Field(description="Geometric mean before the shift.")
     after_joules_per_operation: float = Field(description="Geometric mean after it.")
     change_ratio: float = Field(description="Rise as a share of what it was; negative is less.")
+    change: BoundedView = Field(
+        description="The same with its 90 % interval, by how windows differ: the meter is the same before and after."
+    )
     p_value: float = Field(description="Probability of such a deviation without a shift.")
-    version_before: str | None = Field(description="Image that was replaced then; null where none is known.")
-    version_after: str | None = Field(description="Image that came; null where none is known.")
+    version_before: str | None = Field(description="Version that was replaced then; null where none is known.")
+    version_after: str | None = Field(description="Version that came; null where none is known.")
+    version_named_by: str | None = Field(description="What names them: image_digest, image or checksum.")
     message: str
 
 
@@ -275,6 +333,8 @@ class ControlPlane(Protocol):
     def node_power(self, tenant: str, host: str, minutes: float) -> list[PowerPoint]: ...
 
     def workloads(self, tenant: str, minutes: float, limit: int) -> list[WorkloadView]: ...
+
+    def workload_cost(self, tenant: str, workload: str, by: str, minutes: float) -> WorkloadCostView: ...
 
     def alerts(self, tenant: str, minutes: float) -> list[AlertView]: ...
 

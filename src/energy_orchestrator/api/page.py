@@ -28,6 +28,9 @@ from energy_orchestrator.ui import present, words
 
 UI = Path(energy_orchestrator.ui.__file__).parent
 SPAN_MINUTES = 5.0
+COST_MINUTES = 60.0
+ALERT_MINUTES = 60.0
+MAX_ALERTS = 20
 MAX_WORKLOADS = 50
 MAX_ROLLOUTS = 8
 MAX_PAST = 30
@@ -82,6 +85,10 @@ class Sections:
         found = [row for row in rows if present.matches(row, query)]
         return {"rows": found[:MAX_WORKLOADS], "found": len(found), "all": len(rows), "query": query}
 
+    def alerts(self) -> dict[str, Any]:
+        """Shifts of J/op, the newest first."""
+        return {"alerts": self._plane.alerts(self._tenant, ALERT_MINUTES)[:MAX_ALERTS]}
+
     def recommendations(self) -> dict[str, Any]:
         """Live recommendations, and the past ones below them. What has expired is past, whatever it says."""
         rows = self._plane.recommendations(self._tenant, all_statuses=True)
@@ -110,8 +117,8 @@ def _render(request: Request, name: str, context: dict[str, Any], **headers: str
 def index(request: Request, plane: Plane, settings: Configured, tenant: Tenant) -> Response:
     """The whole page."""
     sections = Sections(plane, settings, tenant)
-    context = sections.status() | sections.nodes() | sections.workloads() | sections.recommendations()
-    return _render(request, "page.html", context | sections.rollouts())
+    context = sections.status() | sections.nodes() | sections.alerts() | sections.workloads()
+    return _render(request, "page.html", context | sections.recommendations() | sections.rollouts())
 
 
 @router.get("/ui/status")
@@ -136,6 +143,19 @@ def workloads(
 ) -> Response:
     """Workloads."""
     return _render(request, "workloads.html", Sections(plane, settings, tenant).workloads(q))
+
+
+@router.get("/ui/alerts")
+def alerts(request: Request, plane: Plane, settings: Configured, tenant: Tenant) -> Response:
+    """Alerts."""
+    return _render(request, "alerts.html", Sections(plane, settings, tenant).alerts())
+
+
+@router.get("/ui/workloads/cost")
+def cost_dialog(request: Request, plane: Plane, tenant: Tenant, workload: str) -> Response:
+    """J/op of a workload by version and node type."""
+    cost = plane.workload_cost(tenant, workload, "both", COST_MINUTES)
+    return _render(request, "dialog_cost.html", {"cost": cost, "minutes": COST_MINUTES})
 
 
 @router.get("/ui/recommendations")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
@@ -26,6 +26,7 @@ from energy_orchestrator.api.control_plane import (
     PowerPoint,
     RecommendationView,
     RolloutView,
+    WorkloadCostView,
     WorkloadView,
 )
 
@@ -72,6 +73,18 @@ def workloads_csv(plane: Plane, tenant: Tenant, minutes: Minutes = 5, limit: Lim
 def flame_graph(plane: Plane, tenant: Tenant, workload: str, minutes: Minutes = 5) -> FlameNode:
     """Joules by stack of one workload, in the tree that d3-flame-graph reads."""
     return plane.flame_graph(tenant, workload, minutes)
+
+
+@router.get("/workloads/cost", tags=["workloads"])
+def workload_cost(
+    plane: Plane,
+    tenant: Tenant,
+    workload: str,
+    by: Annotated[Literal["version", "node_type", "both"], Query(description="What to tell apart.")] = "version",
+    minutes: Minutes = 60,
+) -> WorkloadCostView:
+    """J/op of one workload by version and node type, and by how much they differ, with intervals."""
+    return plane.workload_cost(tenant, workload, by, minutes)
 
 
 @router.get("/fingerprints", tags=["workloads"])

@@ -5,7 +5,18 @@ from __future__ import annotations
 
 import typer
 
-from energy_orchestrator.cli import acting, alike, analysing, estimating, judging, looking, options, planning, running
+from energy_orchestrator.cli import (
+    acting,
+    alike,
+    analysing,
+    costing,
+    estimating,
+    judging,
+    looking,
+    options,
+    planning,
+    running,
+)
 
 EPILOG = (
     "Exit codes: 0 ok, 1 a negative answer (a broken log, a rollout or verdict that is not Successful), 2 wrong input, "
@@ -31,6 +42,7 @@ def _root(config: options.Config = None) -> None:
 app.command()(running.up)
 app.command()(running.doctor)
 app.command()(looking.nodes)
+looking.workloads.command("cost")(costing.cost)
 app.add_typer(looking.workloads, name="workloads")
 looking.recommendations.command("plan")(planning.plan)
 app.add_typer(looking.recommendations, name="recommendations")

@@ -15,6 +15,10 @@ Url = Annotated[str | None, typer.Option("--url", help="The server; default EO_U
 Tenant = Annotated[str | None, typer.Option("--tenant", help="A configured tenant; default: the server's own.")]
 Format = Annotated[Output, typer.Option("--output", "-o", help="A table for people, JSON for programs.")]
 Config = Annotated[Path | None, typer.Option("--config", help="Settings; default EO_CONFIG, then ./eo.toml.")]
+Records = Annotated[
+    Path | None,
+    typer.Option("--records", metavar="FILE", help="File with the URL of the records' Postgres; `eo up`: records.url."),
+]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.")]
 
 _chosen: dict[str, Path | None] = {"config": None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from energy_orchestrator.cli import output
+from energy_orchestrator.cli import options, output
 from energy_orchestrator.cli.options import Format
 from energy_orchestrator.cli.output import Output
 from energy_orchestrator.ui import present, words
@@ -28,21 +28,29 @@ def plan(
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Time for the search of placements.")] = 60.0,
     minimum: Annotated[float, typer.Option("--minimum-joules", min=0, help="Say nothing that saves less a day.")] = 0.0,
     moves: Annotated[int, typer.Option("--moves-per-day", min=0, help="At most so many replicas moved.")] = 1000,
+    cool_down: Annotated[
+        float, typer.Option("--cool-down-hours", min=0, max=168, help="Leave alone what was changed since.")
+    ] = 1.0,
+    records: options.Records = None,
 ) -> None:
     """Advice from a file: placement, instance types, power caps, batches, shifted jobs, images."""
     from energy_orchestrator.recommend.selection import ChurnLimits
     from energy_orchestrator.services.fleet_advice import advise, load_fleet
+    from energy_orchestrator.services.past import past_at
 
     described = load_fleet(fleet)
-    limits = ChurnLimits(minimum_savings_j_per_day=minimum, moves_per_day=moves)
+    limits = ChurnLimits(minimum_savings_j_per_day=minimum, moves_per_day=moves, cool_down=timedelta(hours=cool_down))
+    now = datetime.now(UTC)
+    before = past_at(records, [described.tenant], now)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=None)
         found = advise(
             described,
-            datetime.now(UTC),
+            now,
             seconds,
             limits,
             lambda what, done, of: bar.update(task, description=what, completed=done, total=of),
+            before,
         )
     kept, withheld = found.selection.kept, found.selection.withheld
     if form is Output.JSON:

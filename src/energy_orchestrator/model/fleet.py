@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, FiniteFloat, StringConstraints, model_validator
 
+from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.model.workload import Strict
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=253)]
@@ -169,6 +170,32 @@ class InstanceUse(Strict):
     same_architecture: bool = Field(True, description="False allows Arm for x86 and the reverse.")
 
 
+class PastChange(Strict):
+    """A change that was made already. Its targets are left alone for the cool-down and its moves count for a day; one
+    whose result is known also teaches the playbook and the confidence."""
+
+    at: AwareDatetime
+    what: tuple[Text, ...] = Field(min_length=1, description="Workloads, and nodes as node/NAME.")
+    moves: Annotated[int, Field(ge=0)] = Field(0, description="Replicas that were moved.")
+    suggestion_type: SuggestionType | None = None
+    claimed_confidence: Annotated[FiniteFloat, Field(ge=0, le=1)] | None = Field(None, description="Of the advice.")
+    saved_share: Annotated[FiniteFloat, Field(le=1)] | None = Field(None, description="Measured; a loss is negative.")
+    reverted: bool = False
+
+    @property
+    def judged(self) -> bool:
+        """Whether it is known what came of it."""
+        return self.reverted or self.saved_share is not None
+
+    @model_validator(mode="after")
+    def _whole(self) -> PastChange:
+        if self.reverted and self.saved_share is not None:
+            raise ValueError("saved_share: it was reverted, so nothing is saved; leave one of them out")
+        if self.judged and self.suggestion_type is None:
+            raise ValueError("suggestion_type: a result is of no use without it")
+        return self
+
+
 class FleetFile(Strict):
     """The whole file."""
 
@@ -190,6 +217,7 @@ class FleetFile(Strict):
     jobs: tuple[Job, ...] = ()
     images: tuple[ImageRuns, ...] = ()
     instances: tuple[InstanceUse, ...] = ()
+    changes: tuple[PastChange, ...] = Field((), description="What was changed already.")
 
     @model_validator(mode="after")
     def _names(self) -> FleetFile:

@@ -35,6 +35,7 @@ class Kind(StrEnum):
     METERS = "meters"
     OPERATIONS = "operations"
     COUNTERS = "counters"
+    GPU_PROCESSES = "gpu_processes"
 
 
 def contract_text(kind: Kind, version: int = 1) -> str:

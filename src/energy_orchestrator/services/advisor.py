@@ -29,7 +29,7 @@ from energy_orchestrator.recommend.code_path import any_known
 from energy_orchestrator.recommend.confidence import Record, no_record
 from energy_orchestrator.recommend.observation import Observation, Peaks, WindowPoint
 from energy_orchestrator.recommend.ranking import RankingSettings, best_of, recommend
-from energy_orchestrator.services import series_queries
+from energy_orchestrator.services import operation_queries, series_queries
 from energy_orchestrator.services.likeness import Compared, Likeness
 from energy_orchestrator.services.measurements import Series, SeriesMeasurements
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, silent
@@ -52,7 +52,7 @@ HOSTS_AT_ONCE = 200
 _WORKLOAD_SPANS = series_queries.of_hosts(series_queries.WORKLOAD_SPANS)
 _PEAKS = series_queries.of_hosts(series_queries.PEAKS)
 _JOINED = {
-    "operations": series_queries.of_hosts(series_queries.OPERATION_SPANS),
+    "operations": series_queries.of_hosts(operation_queries.OPERATION_SPANS),
     "behaviour": series_queries.of_hosts(series_queries.PROCESS_BEHAVIOUR),
     "memory": series_queries.of_hosts(series_queries.WORKLOAD_MEMORY),
     "inventory": series_queries.of_hosts(series_queries.INVENTORY_SPANS),

@@ -1,6 +1,6 @@
 """Alerts as windows come: a sliding span of J/op is kept, and each look reads only what is new.
 
-The figures are those of the batch (`alerts.py`), by the same functions on the same windows: `points` and `alerts_of`.
+The figures are those of the batch (`alerts.py`), by the same functions on the same windows: `points` and `alerts_in`.
 What is kept is not needed to go on: after a restart the span is read again. Windows that young as `LATE` are read
 again at each look, since the analyzer does them again for late rows; of rows later than that the next batch knows.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from energy_orchestrator.api.control_plane import AlertView
-from energy_orchestrator.services.alerts import COINCIDES_WINDOWS, alerts_of, newest_first, points, versions_of
+from energy_orchestrator.services.alerts import COINCIDES_WINDOWS, alerts_in, points
 from energy_orchestrator.services.measurements import Series, SeriesMeasurements
 from energy_orchestrator.services.shards import ALONE, Worker
 
@@ -37,23 +37,22 @@ class AlertStream:
         self._read_to: datetime | None = None
         self._told: dict[str, datetime] = {}
 
+    @property
+    def tenant(self) -> str:
+        """Whose workloads are followed."""
+        return self._tenant
+
     def look(self, now: datetime) -> list[AlertView]:
         """Take in what came since the last look, let go what has left the span, and test again; newest first."""
         oldest = now - self._span
         self._take_in(oldest if self._read_to is None else max(oldest, self._edge(self._read_to - LATE)), now)
         self._read_to = now
-        versions = versions_of(self._series, self._tenant)
         for workload, kept in list(self._kept.items()):
             self._kept[workload] = {at: per for at, per in kept.items() if at >= oldest}
             if not self._kept[workload]:
                 del self._kept[workload]
-        return newest_first(
-            alert
-            for workload, kept in self._kept.items()
-            for alert in alerts_of(
-                self._tenant, workload, sorted(kept.items()), versions.get(workload, ()), self._window_seconds
-            )
-        )
+        told = ((workload, sorted(kept.items())) for workload, kept in self._kept.items())
+        return alerts_in(self._series, self._tenant, told, oldest, self._window_seconds)
 
     def fresh(self, alerts: Iterable[AlertView]) -> list[AlertView]:
         """Those not yet told; a shift that moved by a few windows as more was seen is the same one."""

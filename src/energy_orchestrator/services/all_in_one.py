@@ -7,7 +7,7 @@ needed and ended in reverse; what fails while starting ends what was started bef
     main thread      uvicorn (API and page), signals
     collector        an event loop: bus -> series, and the scraper of operations
     analyzer         windows -> energy every second, advice every few seconds, alerts of the last half hour,
-                     fingerprints of the last hour every few minutes
+                     the last whole hour again once an hour, fingerprints of the last hour every few minutes
     orchestrator     policies, rollouts and replicas, twice a second
 """
 
@@ -42,14 +42,15 @@ from energy_orchestrator.execute.local.processes import ProcessTable
 from energy_orchestrator.execute.local.supervisor import LocalExecutor
 from energy_orchestrator.ingest.operations import Target
 from energy_orchestrator.model.decision import Mode
-from energy_orchestrator.model.recommendation import Tried
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.recommend.ranking import RankingSettings
 from energy_orchestrator.services.advisor import Advisor
 from energy_orchestrator.services.agent_binary import find_agent
 from energy_orchestrator.services.agent_process import AgentProcess
+from energy_orchestrator.services.alert_metrics import AlertMetrics
 from energy_orchestrator.services.alert_stream import AlertStream
 from energy_orchestrator.services.analyzer import Analyzer
+from energy_orchestrator.services.batch import HourlyBatch
 from energy_orchestrator.services.bus_choice import BusChoice, choose
 from energy_orchestrator.services.collector import Collector
 from energy_orchestrator.services.collector_metrics import CollectorMetrics
@@ -57,13 +58,14 @@ from energy_orchestrator.services.control_plane import EmbeddedControlPlane, kee
 from energy_orchestrator.services.counting import Counting
 from energy_orchestrator.services.energy_metrics import EnergyMetrics
 from energy_orchestrator.services.fingerprints import Fingerprints
+from energy_orchestrator.services.fleet_analysis import Task
 from energy_orchestrator.services.loops import Loop, Loops
 from energy_orchestrator.services.measurements import SeriesMeasurements
 from energy_orchestrator.services.orchestrator import Orchestrator, OrchestratorSettings
+from energy_orchestrator.services.past import RECORDS_URL_FILE, playbook_of, record_of, recorded
 from energy_orchestrator.services.postgres_server import PostgresServer
 from energy_orchestrator.services.series_views import SeriesViews
 from energy_orchestrator.services.workload_file import DeclaredWorkloads, load_workloads
-from energy_orchestrator.store.records import outcomes
 from energy_orchestrator.store.records.database import Database
 from energy_orchestrator.store.records.fingerprints import PostgresFingerprints
 from energy_orchestrator.store.records.local_desired import LocalDesiredStore
@@ -78,6 +80,7 @@ ADVICE_SECONDS = 5.0
 ALERT_SECONDS = 15.0
 HEAD_SECONDS = 10.0
 FINGERPRINT_SECONDS = 180.0
+BATCH_LOOK_SECONDS = 30.0
 
 
 def now() -> datetime:
@@ -146,9 +149,9 @@ class _System:
             series,
             measurements,
             self._declaration_of(executor),
-            _playbook(database),
+            playbook_of(database),
             self._ranking(),
-            record=_record(database),
+            record=record_of(database),
             fingerprints=PostgresFingerprints(database),
         )
         self._registry.register(EnergyMetrics(series, sorted(settings.known_tenants)))
@@ -163,7 +166,11 @@ class _System:
             loops.add(Loop("analyzer", 1.0, analyzer.run_once))
             loops.add(Loop("advisor", ADVICE_SECONDS, lambda: self._advise(advisor, orchestrator)))
             streams = [AlertStream(series, it, settings.window_seconds) for it in sorted(settings.known_tenants)]
-            loops.add(Loop("alerts", max(ALERT_SECONDS, settings.window_seconds), lambda: _tell_alerts(streams)))
+            batch = HourlyBatch(series, database, self._task_of(executor, database), now)
+            loops.add(Loop("batch", BATCH_LOOK_SECONDS, batch.run_if_due))
+            told = AlertMetrics()
+            self._registry.register(told)
+            loops.add(Loop("alerts", max(ALERT_SECONDS, settings.window_seconds), lambda: _tell_alerts(streams, told)))
             fingerprints = Fingerprints(series, PostgresFingerprints(database), now, FingerprintModel.shipped())
             tenants = sorted(settings.known_tenants)
             loops.add(Loop("fingerprints", FINGERPRINT_SECONDS, lambda: fingerprints.run_once(tenants)))
@@ -197,6 +204,8 @@ class _System:
             server = PostgresServer(settings.data_dir / "postgres")
             url = server.start()
             self._stack.callback(server.stop)
+            # For `eo recommendations plan --records` and `eo analyze --records` on this machine.
+            (settings.data_dir / RECORDS_URL_FILE).write_text(url + "\n", encoding="utf-8")
         database = Database(url)
         database.open()
         self._stack.callback(database.close)
@@ -266,6 +275,15 @@ class _System:
         for tenant in sorted(self._settings.known_tenants):
             orchestrator.store_found(advisor.recommend(tenant, now()))
 
+    def _task_of(self, executor: LocalExecutor, database: Database) -> Callable[[datetime, datetime], Task]:
+        def task_of(start: datetime, end: datetime) -> Task:
+            tenants = sorted(self._settings.known_tenants)
+            declared = {(self._settings.tenant, key): executor.declaration(key) for key in self._declared.by_key}
+            past = recorded(database, tenants, end)
+            return Task(start, end, self._settings.window_seconds, declared, self._ranking(), past)
+
+        return task_of
+
     def _keep(self, executor: LocalExecutor) -> None:
         executor.reconcile()
         if self._agent is not None:
@@ -311,10 +329,13 @@ class _System:
         self._console.print(f"  {name}: {time.monotonic() - begun:.1f} s")
 
 
-def _tell_alerts(streams: list[AlertStream]) -> None:
-    """New shifts of J/op into the log; the page and the API show them all."""
+def _tell_alerts(streams: list[AlertStream], metrics: AlertMetrics) -> None:
+    """New shifts of J/op into the log and the metrics; the page and the API show them all."""
     for stream in streams:
-        for alert in stream.fresh(stream.look(now())):
+        found = stream.look(now())
+        fresh = stream.fresh(found)
+        metrics.keep(stream.tenant, found, fresh)
+        for alert in fresh:
             log.warning("alert: %s of %s: %s", alert.workload, alert.tenant, alert.message)
 
 
@@ -404,22 +425,6 @@ def _say_ready(console: Console, settings: Settings, declared: DeclaredWorkloads
             soft_wrap=True,
         )
     console.print("  first watts in about 10 s, recommendations after 30 s of data; Ctrl-C stops everything\n")
-
-
-def _playbook(database: Database) -> Callable[[str, str], list[Tried]]:
-    def tried(tenant: str, suggestion_type: str) -> list[Tried]:
-        with database.transaction() as connection:
-            return outcomes.tried(connection, tenant, suggestion_type)
-
-    return tried
-
-
-def _record(database: Database) -> Callable[[str, str], list[tuple[float, bool]]]:
-    def claims(tenant: str, suggestion_type: str) -> list[tuple[float, bool]]:
-        with database.transaction() as connection:
-            return outcomes.claims(connection, tenant, suggestion_type)
-
-    return claims
 
 
 def _keep_head(database: Database, file: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, Protocol
@@ -19,12 +19,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from energy_orchestrator.analyze.attribution import Attribution, Floats, Indexes, attribute
 from energy_orchestrator.analyze.estimator import NodeHardware, PowerCurve, PowerModel
-from energy_orchestrator.analyze.node_power import NodePower, ZoneReading, node_powers
-from energy_orchestrator.model.units import Tier
-from energy_orchestrator.services import series_queries
+from energy_orchestrator.analyze.meter_answers import ZoneReading
+from energy_orchestrator.analyze.node_power import NodePower, node_powers
+from energy_orchestrator.services import guest_queries, series_queries
 from energy_orchestrator.services.calibrations import Calibrations, milliseconds, zone_readings
+from energy_orchestrator.services.energy_parts import EnergyParts
+from energy_orchestrator.services.energy_tables import energy_tables, floats, node_windows
+from energy_orchestrator.services.guests import with_hosts_share
+from energy_orchestrator.services.node_hardware import HISTORY, UNKNOWN, HardwareHistory, NodeKey, hardware_history
+from energy_orchestrator.services.rest_powers import RestPowers
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, packs, silent
 
 SETTLE = timedelta(seconds=2.5)
@@ -44,13 +48,8 @@ CPU's cache doesn't hold, take half as long again."""
 ROWS_OF_INSERT = 500_000
 RESOLUTION = timedelta(milliseconds=1)
 """Of timestamps: a sample on a window's edge belongs to the earlier window."""
-REST_HISTORY = timedelta(hours=24)
 
 NO_KERNEL = "; no CPU time from the kernel's meter, the process rows stand for it"
-
-NodeKey = tuple[str, str]
-Known = tuple[NodeHardware, PowerCurve]
-AtRest = Mapping[NodeKey, Mapping[Tier, tuple[float, float]]]
 
 
 class Series(Protocol):
@@ -82,6 +81,8 @@ class Analyzer:
         self._clock = clock
         self._mine = {"buckets": worker.buckets}
         self._calibrations = Calibrations(series)
+        self._parts = EnergyParts(series, self._mine)
+        self._rest = RestPowers(series, self._mine)
         self._curves: dict[NodeHardware, PowerCurve] = {}
         self._worked_to: datetime | None = None
         self._caught_up: datetime | None = None
@@ -117,23 +118,44 @@ class Analyzer:
         together."""
         return self._work_on(_floor(start, self._window), _floor(end, self._window), end, tick)
 
+    def work_on_guests(self, start: datetime, end: datetime) -> int:
+        """Work on the virtual machines of a span again, after their hosts' workers are done with them."""
+        during = self._during(_floor(start, self._window), _floor(end, self._window))
+        _, guests = self._hosts(during)
+        return self._work_on_hosts(guests, during, self._known(start, end), guests=True) if guests.num_rows else 0
+
     def _during(self, start: datetime, end: datetime) -> dict[str, Any]:
         return {"start": start, "end": end, "window_ms": self._window.total_seconds() * 1000, **self._mine}
 
     def _work_on(self, start: datetime, end: datetime, now: datetime, tick: Tick = silent) -> int:
         during = self._during(start, end)
-        hosts = self._series.query(series_queries.HOSTS_OF_SPAN, during)
-        if hosts.num_rows == 0:
+        machines, guests = self._hosts(during)
+        if machines.num_rows + guests.num_rows == 0:
             return 0
+        known = self._known(start, now)
+        # A guest's energy is what its host gave it.
+        written = self._work_on_hosts(machines, during, known, tick=tick) if machines.num_rows else 0
+        return written + (self._work_on_hosts(guests, during, known, guests=True) if guests.num_rows else 0)
+
+    def _hosts(self, during: Mapping[str, Any]) -> tuple[pa.Table, pa.Table]:
+        """Hosts with samples in the span, and those of them that are virtual machines of a host that is watched."""
+        hosts = self._series.query(series_queries.HOSTS_OF_SPAN, during)
+        found = self._series.query(guest_queries.GUESTS, {"start": during["start"] - HISTORY})
+        guests = set(zip(found["tenant"].to_pylist(), found["host"].to_pylist(), strict=True))
+        keys = zip(hosts["tenant"].to_pylist(), hosts["host"].to_pylist(), strict=True)
+        is_guest = pa.array([key in guests for key in keys], pa.bool_())
+        return hosts.filter(pc.invert(is_guest)), hosts.filter(is_guest)
+
+    def _work_on_hosts(
+        self, hosts: pa.Table, during: Mapping[str, Any], known: _Known, *, guests: bool = False, tick: Tick = silent
+    ) -> int:
         tenants, names, rows = (hosts[name].to_pylist() for name in ("tenant", "host", "n"))
         parts = list(packs(tenants, names, rows, ROWS_AT_ONCE))
-        hardware, rest = self._hardware(), self._rest(now)
-        self._calibrations.refresh(now, {node: known for node, (known, _) in hardware.items()})
         node_tables: list[pa.Table] = []
         gathered = _Gathered(self._series, "workload_energy")
         for place, pack in enumerate(parts):
             tick(place, len(parts))
-            nodes, workloads = self._energy_of(during | pack.parameters, hardware, rest)
+            nodes, workloads = self._energy_of({**during, **pack.parameters}, known, guests)
             node_tables.append(nodes)
             gathered.add(workloads)
         gathered.put()
@@ -143,13 +165,22 @@ class Analyzer:
         tick(len(parts), len(parts))
         return int(nodes.num_rows)
 
-    def _energy_of(
-        self, during: Mapping[str, Any], hardware: Mapping[NodeKey, Known], rest: AtRest
-    ) -> tuple[pa.Table, pa.Table]:
+    def _energy_of(self, during: Mapping[str, Any], known: _Known, guests: bool) -> tuple[pa.Table, pa.Table]:
         kernel = self._series.query(series_queries.KERNEL_WINDOWS, during)
-        workloads = self._series.query(series_queries.WORKLOAD_WINDOWS, during)
+        by_clock = (pc.max(kernel["uneven"]).as_py() or 0) > 0
+        workloads = self._series.query(
+            series_queries.WORKLOAD_WINDOWS_BY_CLOCK if by_clock else series_queries.WORKLOAD_WINDOWS, during
+        )
         nodes, row = node_windows(kernel, workloads, self._window / timedelta(seconds=1))
-        return energy_tables(nodes, self._powers(nodes, during, hardware, rest), workloads, row)
+        # Workload rows of a window without a node row come again when the node's row has arrived.
+        workloads, row = workloads.filter(pa.array(row >= 0)), row[row >= 0]
+        meters = self._series.query(series_queries.METER_WINDOWS, during)
+        powers = self._powers(nodes, meters, known)
+        if guests:
+            powers = with_hosts_share(nodes, powers, self._series, during)
+        workloads, row, apart = self._parts.with_gpus(nodes, workloads, row, during)
+        apart += self._parts.memory(nodes, workloads, row, meters)
+        return energy_tables(nodes, powers, workloads, row, apart)
 
     def _span(self, now: datetime) -> tuple[datetime, datetime] | None:
         last = _floor(now - SETTLE, self._window)
@@ -167,50 +198,47 @@ class Analyzer:
             return None
         return (first, min(last, first + AT_ONCE)) if last > first else None
 
-    def _powers(
-        self, nodes: pa.Table, during: Mapping[str, Any], hardware: Mapping[NodeKey, Known], rest: AtRest
-    ) -> list[NodePower]:
+    def _powers(self, nodes: pa.Table, meters: pa.Table, known: _Known) -> list[NodePower]:
         """Of each row of `nodes`, which come ordered by node."""
         readings: dict[NodeKey, dict[int, list[ZoneReading]]] = defaultdict(lambda: defaultdict(list))
-        for tenant, host, end, reading in zone_readings(self._series.query(series_queries.METER_WINDOWS, during)):
+        for tenant, host, end, reading in zone_readings(meters):
             readings[tenant, host][end].append(reading)
-        unknown = (NodeHardware(), self._curve(NodeHardware()))
         keys = zip(nodes["tenant"].to_pylist(), nodes["host"].to_pylist(), strict=True)
         ends = milliseconds(nodes["window_end"]).to_pylist()
         busy, seen, covered = (
-            _floats(nodes, name) for name in ("busy_cpu_seconds", "seen_cpu_seconds", "covered_seconds")
+            floats(nodes, name) for name in ("busy_cpu_seconds", "seen_cpu_seconds", "covered_seconds")
         )
         used = np.where(np.isnan(busy), seen, busy) / covered
+        machines = [
+            (key, known.hardware.at(key, datetime.fromtimestamp(end / 1000, UTC) - self._window / 2))
+            for key, end in zip(keys, ends, strict=True)
+        ]
         powers: list[NodePower] = []
-        for key, rows in groupby(keys):
+        for (key, hardware), rows in groupby(machines):
             these = slice(len(powers), len(powers) + sum(1 for _ in rows))
-            known, curve = hardware.get(key, unknown)
-            threads = known.threads or self._model.typical_threads
-            at_rest = {tier: (watts, cores / threads) for tier, (watts, cores) in rest.get(key, {}).items()}
-            taught = self._calibrations.of(key, known)
+            threads = hardware.threads or self._model.typical_threads
+            curve = self._curve(hardware)
+            seen_at_rest = self._rest.of(key) if known.present.get(key, UNKNOWN) == hardware else {}
+            at_rest = {tier: it.at_rest(threads, curve) for tier, it in seen_at_rest.items()}
+            taught = self._calibrations.of(key, hardware)
             zones = [readings[key].get(end, []) for end in ends[these]]
             seconds = [end / 1000 for end in ends[these]]
-            powers += node_powers(zones, curve, used[these] / threads, at_rest, taught, seconds)
+            boards = self._parts.boards_at_rest(key)
+            powers += node_powers(zones, curve, used[these] / threads, at_rest, taught, seconds, boards)
         return [
             replace(power, source=power.source + NO_KERNEL) if unseen else power
             for power, unseen in zip(powers, np.isnan(busy).tolist(), strict=True)
         ]
 
-    def _hardware(self) -> dict[NodeKey, Known]:
-        found = {}
-        for row in self._series.query(series_queries.NODE_HARDWARE).to_pylist():
-            memory = row["memory_bytes"]
-            known = NodeHardware(
-                threads=row["cpu_threads"],
-                cores=row["cores"],
-                sockets=row["sockets"],
-                mhz=row["cpu_mhz"],
-                memory_gb=memory / 1e9 if memory else None,
-                cpu_model=row["cpu_model"],
-                virtual=row["virtual"],
-            )
-            found[row["tenant"], row["host"]] = (known, self._curve(known))
-        return found
+    def _known(self, start: datetime, now: datetime) -> _Known:
+        """What is known of nodes before their windows are looked at."""
+        back = {"start": min(start, now) - HISTORY}
+        hardware = hardware_history(self._series.query(series_queries.NODE_HARDWARE, back))
+        present, changed = hardware.present(), hardware.changed()
+        self._calibrations.refresh(now, present, changed)
+        self._parts.refresh(now)
+        self._rest.refresh(now, changed)
+        return _Known(hardware, present)
 
     def _curve(self, known: NodeHardware) -> PowerCurve:
         """Of a kind of node: a fleet has few kinds."""
@@ -218,13 +246,13 @@ class Analyzer:
             self._curves[known] = self._model.curve(known)
         return self._curves[known]
 
-    def _rest(self, now: datetime) -> AtRest:
-        """Lowest watts of each node by tier, and the busy cores at its quietest."""
-        found: dict[NodeKey, dict[Tier, tuple[float, float]]] = defaultdict(dict)
-        parameters = {"start": now - REST_HISTORY, **self._mine}
-        for row in self._series.query(series_queries.IDLE_AT_REST, parameters).to_pylist():
-            found[row["tenant"], row["host"]][Tier(row["told_tier"])] = (row["idle_watts"], row["busy_cores"])
-        return found
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Of nodes: which machines they were and which they are."""
+
+    hardware: HardwareHistory
+    present: Mapping[NodeKey, NodeHardware]
 
 
 class _Gathered:
@@ -243,97 +271,6 @@ class _Gathered:
         if self._parts:
             self._series.insert_derived(self._table, pa.concat_tables(self._parts))
             self._parts.clear()
-
-
-def node_windows(kernel: pa.Table, workloads: pa.Table, window_seconds: float) -> tuple[pa.Table, Indexes]:
-    """The windows of each node, ordered by node, and the one that each workload row is in (-1: in none).
-
-    What the kernel's meter does not cover is taken from the process rows: the time that the longest seen process was
-    seen, and the CPU time of all.
-    """
-    keys = ["tenant", "host", "window_end"]
-    both = pa.concat_tables([kernel.select(keys), workloads.select(keys)])
-    node = pc.binary_join_element_wise(both["tenant"], both["host"], "\0").combine_chunks().dictionary_encode().indices
-    _, window = np.unique(milliseconds(both["window_end"]).to_numpy(), return_inverse=True)
-    key = node.to_numpy().astype(np.int64) * (window.max(initial=0) + 1) + window
-    unique, first, row = np.unique(key, return_index=True, return_inverse=True)
-    of_kernel, of_rows = row[: kernel.num_rows], row[kernel.num_rows :]
-    by_kernel, busy, by_rows = np.zeros(len(unique)), np.full(len(unique), np.nan), np.zeros(len(unique))
-    by_kernel[of_kernel] = _floats(kernel, "covered_seconds")
-    busy[of_kernel] = _floats(kernel, "busy_cpu_seconds")
-    np.maximum.at(by_rows, of_rows, _floats(workloads, "covered_seconds"))
-    seen = np.bincount(of_rows, _floats(workloads, "cpu_seconds"), len(unique))
-    covered = np.where(by_kernel > 0, by_kernel, np.minimum(by_rows, window_seconds))
-    found = covered > 0
-    place = np.where(found, np.cumsum(found) - 1, -1)
-    nodes = both.take(pa.array(first[found]))
-    for name, values in (("covered_seconds", covered), ("busy_cpu_seconds", busy), ("seen_cpu_seconds", seen)):
-        nodes = nodes.append_column(name, pa.array(values[found]))
-    return nodes, place[of_rows]
-
-
-def energy_tables(
-    nodes: pa.Table, powers: list[NodePower], workloads: pa.Table, row: Indexes
-) -> tuple[pa.Table, pa.Table]:
-    """The rows of `node_energy` and `workload_energy`. Workload rows of a window without a node row are left out:
-    they come again when the node's row has arrived."""
-    seconds = _floats(nodes, "covered_seconds")
-    watts, low, high = (
-        np.array([getattr(power.watts, end) for power in powers], dtype=np.float64)
-        for end in ("value", "lower", "upper")
-    )
-    idle = np.array([power.idle_watts for power in powers], dtype=np.float64)
-    workloads, at = workloads.filter(pa.array(row >= 0)), row[row >= 0]
-    busy = _floats(nodes, "busy_cpu_seconds")
-    split = attribute(watts * seconds, idle * seconds, busy, at, _floats(workloads, "cpu_seconds"))
-    busy = np.where(np.isnan(busy), _floats(nodes, "seen_cpu_seconds"), busy)
-    tiers = [power.tier.value for power in powers]
-    node_table = pa.table(
-        {
-            "timestamp": nodes["window_end"],
-            "tenant": nodes["tenant"],
-            "host": nodes["host"],
-            "window_seconds": seconds,
-            "tier": tiers,
-            "node_joules": watts * seconds,
-            "node_joules_lower": low * seconds,
-            "node_joules_upper": high * seconds,
-            "idle_joules": split.idle,
-            "active_joules": split.active,
-            "unattributed_joules": split.unattributed,
-            "busy_cpu_seconds": busy,
-            "power_source": [power.source for power in powers],
-        }
-    )
-    return node_table, _workload_table(workloads, at, powers, seconds, split)
-
-
-def _workload_table(
-    workloads: pa.Table, at: Indexes, powers: list[NodePower], seconds: Floats, split: Attribution
-) -> pa.Table:
-    low = np.array([power.active_low for power in powers], dtype=np.float64)
-    high = np.array([power.active_high for power in powers], dtype=np.float64)
-    return pa.table(
-        {
-            "timestamp": workloads["window_end"],
-            "tenant": workloads["tenant"],
-            "host": workloads["host"],
-            "window_seconds": seconds[at],
-            "workload": workloads["workload"],
-            "workload_kind": workloads["workload_kind"],
-            "replica": workloads["replica"],
-            "tier": pa.array([power.tier.value for power in powers]).take(pa.array(at)),
-            "cpu_seconds": _floats(workloads, "cpu_seconds"),
-            "mem_bytes": workloads["mem_bytes"],
-            "active_joules": split.workload_active,
-            "active_joules_lower": split.workload_active * low[at],
-            "active_joules_upper": split.workload_active * high[at],
-        }
-    )
-
-
-def _floats(table: pa.Table, name: str) -> Floats:
-    return np.asarray(table[name].to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 def _floor(moment: datetime, window: timedelta) -> datetime:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from energy_orchestrator.analyze.estimator import NodeHardware, canonical_cpu
-from energy_orchestrator.analyze.node_power import ZoneReading, meter_answers
+from energy_orchestrator.analyze.meter_answers import ZoneReading, meter_answers
 from energy_orchestrator.analyze.taught_meters import Likeness, Taught, learn_node, taught_by_like_nodes
 from energy_orchestrator.model.units import Tier
 from energy_orchestrator.services import series_queries
@@ -49,9 +49,20 @@ class Calibrations:
         self._carried: dict[tuple[Likeness, str], Taught] = {}
         self._waiting: list[NodeKey] = []
         self._looked: datetime | None = None
+        self._changed: dict[NodeKey, datetime] = {}
 
-    def refresh(self, now: datetime, hardware: Mapping[NodeKey, NodeHardware]) -> None:
-        """Learn the next few nodes; every ten minutes look for nodes that have two tiers."""
+    def refresh(
+        self,
+        now: datetime,
+        hardware: Mapping[NodeKey, NodeHardware],
+        changed: Mapping[NodeKey, datetime] | None = None,
+    ) -> None:
+        """Learn the next few nodes; every ten minutes look for nodes that have two tiers. `changed` says since when a
+        node is another machine: what was learned before is forgotten."""
+        for node, since in (changed or {}).items():
+            if self._changed.get(node, since - AGAIN) < since:
+                self._nodes.pop(node, None)
+                self._changed[node] = since
         if self._looked is None or now - self._looked >= AGAIN:
             start = (self._looked or now - HISTORY) - AGAIN
             rows = self._series.query(series_queries.NODES_OF_TWO_TIERS, {"start": start}).to_pylist()
@@ -80,8 +91,9 @@ class Calibrations:
 
     def _learned(self, node: NodeKey, now: datetime) -> dict[str, Taught | str]:
         readings: dict[int, list[ZoneReading]] = defaultdict(list)
+        since = self._changed.get(node, now - HISTORY)
         parameters = {
-            **{"tenants": [node[0]], "hosts": [node[1]], "start": now - HISTORY, "end": now},
+            **{"tenants": [node[0]], "hosts": [node[1]], "start": max(since, now - HISTORY), "end": now},
             "window_ms": WINDOW_SECONDS * 1000,
         }
         for _, _, end, reading in zone_readings(self._series.query(series_queries.METER_WINDOWS, parameters)):

@@ -26,6 +26,7 @@ from energy_orchestrator.api.control_plane import (
     Readiness,
     RecommendationView,
     RolloutView,
+    WorkloadCostView,
     WorkloadView,
 )
 from energy_orchestrator.audit import chain, head_file
@@ -34,6 +35,7 @@ from energy_orchestrator.model.recommendation import Recommendation, Recommendat
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.services import run_import, views
 from energy_orchestrator.services.fingerprints import Fingerprints
+from energy_orchestrator.services.operation_costs import By
 from energy_orchestrator.services.orchestrator import Orchestrator
 from energy_orchestrator.services.series_views import SeriesViews
 from energy_orchestrator.store.records import audit_log, pauses, recommendations, rollouts
@@ -84,6 +86,10 @@ class EmbeddedControlPlane:
         """As the port says."""
         return self._series.workloads(tenant, self._since(minutes), self._clock(), limit)
 
+    def workload_cost(self, tenant: str, workload: str, by: str, minutes: float) -> WorkloadCostView:
+        """As the port says."""
+        return self._series.workload_cost(tenant, _key(workload), By(by), self._since(minutes), self._clock())
+
     def alerts(self, tenant: str, minutes: float) -> list[AlertView]:
         """As the port says."""
         return self._series.alerts(tenant, self._since(minutes), self._clock())
@@ -123,7 +129,7 @@ class EmbeddedControlPlane:
         self, tenant: str, workload: str, environment: dict[str, str], replicas: int | None, actor: str, reason: str
     ) -> RecommendationView:
         """As the port says."""
-        key = workload if "/" in workload else f"declared/{workload}"
+        key = _key(workload)
         spend = self._series.spend_j_per_day(tenant, key, self._since(5), self._clock())
         made = self._orchestrator.propose(tenant, key, environment, replicas, actor, reason, spend)
         return self._viewed(made)
@@ -214,6 +220,11 @@ class EmbeddedControlPlane:
             rollouts.savings(connection, tenant, rollout_id),
             rollouts.canary_analysis(connection, tenant, rollout_id),
         )
+
+
+def _key(workload: str) -> str:
+    """A name alone is that of a declared workload."""
+    return workload if "/" in workload else f"declared/{workload}"
 
 
 def keep_head(connection: Connection, file: Path) -> None:

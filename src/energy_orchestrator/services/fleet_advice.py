@@ -32,7 +32,9 @@ from energy_orchestrator.recommend.ranking import RankingSettings, recommendatio
 from energy_orchestrator.recommend.schedule_shift import schedule_shift, shift_jobs
 from energy_orchestrator.recommend.selection import Candidate, ChurnLimits, Selection, select
 from energy_orchestrator.recommend.subject import Found
+from energy_orchestrator.services.past import Past, told
 
+NOTHING = Past()
 MAX_BYTES = 512 * 2**20
 PART_NODES = 400
 Progress = Callable[[str, int, int], None]
@@ -76,29 +78,40 @@ def load_fleet(path: Path) -> FleetFile:
         ) from error
 
 
-def advise(file: FleetFile, now: datetime, seconds: float, churn: ChurnLimits, progress: Progress) -> Advice:
+def advise(
+    file: FleetFile, now: datetime, seconds: float, churn: ChurnLimits, progress: Progress, before: Past = NOTHING
+) -> Advice:
     """All strategies on the file, ranked, without conflicts.
+
+    Args:
+        before: what is known of past changes beside the file's own `changes`.
 
     Raises:
         InvalidInputError: a job or an instance type that can't be handled.
     """
-    numbers = count(1)
+    numbers, past = count(1), told(file.changes, file.tenant, now, before)
     settings = RankingSettings(price_per_kwh=file.price_per_kwh, gco2e_per_kwh=file.gco2e_per_kwh)
-    found, notes = _placements(file, now, seconds, progress)
-    found += _from_points(file, now)
+
+    def playbook(kind: SuggestionType) -> list[float | None]:
+        return [it.saved_share for it in past.playbook(file.tenant, kind)]
+
+    found, notes = _placements(file, now, seconds, progress, playbook(SuggestionType.PLACEMENT))
+    found += _from_points(file, now, playbook)
     fleet_watts = _fleet_watts(file, found)
     candidates = [
         Candidate(
-            recommendation(it, fleet_watts, settings, f"plan-{next(numbers)}", now),
+            recommendation(it, fleet_watts, settings, f"plan-{next(numbers)}", now, past.record),
             it.subject.claims,
             it.finding.restarted_replicas if it.finding.suggestion_type is SuggestionType.PLACEMENT else 0,
         )
         for it in found
     ]
-    return Advice(select(candidates, churn, {}, 0, now), tuple(notes))
+    return Advice(select(candidates, churn, past.changed_at, past.moved_today, now), tuple(notes))
 
 
-def _placements(file: FleetFile, now: datetime, seconds: float, progress: Progress) -> tuple[list[Found], list[str]]:
+def _placements(
+    file: FleetFile, now: datetime, seconds: float, progress: Progress, measured: Sequence[float | None]
+) -> tuple[list[Found], list[str]]:
     found: list[Found] = []
     notes: list[str] = []
     if not file.nodes:
@@ -117,7 +130,7 @@ def _placements(file: FleetFile, now: datetime, seconds: float, progress: Progre
         greedy_blocks, blocks = greedy_blocks + plan.greedy_blocks, blocks + plan.blocks
         notes += [f"placement: {rule}; the plan could not mend it" for rule in plan.unrelieved]
         if not plan.unrelieved:
-            found += placement(fleet, plan, horizon, (), file.tenant, now)
+            found += placement(fleet, plan, horizon, measured, file.tenant, now)
     progress("placement", len(parts), len(parts))
     if greedy_blocks:
         notes.append(
@@ -137,17 +150,29 @@ def _parts(file: FleetFile) -> Iterable[list[NodeSpec]]:
     return (order[start::number] for start in range(number))
 
 
-def _from_points(file: FleetFile, now: datetime) -> list[Found]:
+def _from_points(
+    file: FleetFile, now: datetime, playbook: Callable[[SuggestionType], Sequence[float | None]]
+) -> list[Found]:
     images: dict[str, list[ImageRuns]] = defaultdict(list)
     for it in file.images:
         images[it.workload].append(it)
-    made: list[Found | None] = [power_cap(it, (), file.tenant, now) for it in file.power_sweeps]
-    made += [batch_sweep(it, (), file.tenant, now) for it in file.batch_sweeps]
-    made += [image(runs, (), file.tenant, now) for runs in images.values()]
-    made += [instance_type(it, shipped_catalogue(), (), file.tenant, now) for it in file.instances]
+    caps, batches, types, kinds, shifted = (
+        playbook(kind)
+        for kind in (
+            SuggestionType.POWER_CAP,
+            SuggestionType.BATCHING,
+            SuggestionType.INSTANCE_TYPE,
+            SuggestionType.IMAGE,
+            SuggestionType.SCHEDULE_SHIFT,
+        )
+    )
+    made: list[Found | None] = [power_cap(it, caps, file.tenant, now) for it in file.power_sweeps]
+    made += [batch_sweep(it, batches, file.tenant, now) for it in file.batch_sweeps]
+    made += [image(runs, kinds, file.tenant, now) for runs in images.values()]
+    made += [instance_type(it, shipped_catalogue(), types, file.tenant, now) for it in file.instances]
     if file.forecast is not None and file.jobs:
         shifts = shift_jobs(file.jobs, file.forecast, file.shift_by, file.job_capacity_watts)
-        made += [schedule_shift(it, file.forecast, file.shift_by, (), file.tenant, now) for it in shifts]
+        made += [schedule_shift(it, file.forecast, file.shift_by, shifted, file.tenant, now) for it in shifts]
     return [it for it in made if it is not None]
 
 

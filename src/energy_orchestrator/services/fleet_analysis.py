@@ -2,27 +2,29 @@
 
 Three steps with the functions of the stream (`analyzer.py`, `measurements.py`, `advisor.py`), and, where the records
 are named, fingerprints and their groups before the advice (`fleet_fingerprints.py`). A workload may run on hosts of
-several workers, so all of them finish a step before any begins the next. Workers know nothing of each
+several workers, so all of them finish a step before any begins the next; so do virtual machines, which have their
+energy from a host. Workers know nothing of each
 other (`shards.py`): they share the series store and hand back what they found, and `recommend.ranking.best_of` puts it
 together. The result does not depend on how many they are.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from itertools import chain
+from datetime import UTC, datetime, timedelta
+from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
 from energy_orchestrator.analyze.estimator import default_model
-from energy_orchestrator.errors import InvalidInputError, NotFoundError
-from energy_orchestrator.model.recommendation import Recommendation, Tried
+from energy_orchestrator.analyze.operation_cost import NOT_COUNTED, CostWindow, operation_cost
+from energy_orchestrator.errors import InvalidInputError, NotFoundError, UnavailableError
+from energy_orchestrator.model.recommendation import Recommendation
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.recommend.ranking import RankingSettings, best_of
@@ -30,19 +32,22 @@ from energy_orchestrator.services import fleet_fingerprints, series_queries
 from energy_orchestrator.services.advisor import Advisor
 from energy_orchestrator.services.analyzer import Analyzer
 from energy_orchestrator.services.fingerprint_groups import Reduced
-from energy_orchestrator.services.measurements import SeriesMeasurements
+from energy_orchestrator.services.measurements import AT_ONCE, SeriesMeasurements
+from energy_orchestrator.services.past import Past
+from energy_orchestrator.services.past import records as open_records
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, silent
-from energy_orchestrator.store.records import outcomes
 from energy_orchestrator.store.records.database import Database
 from energy_orchestrator.store.records.fingerprints import PostgresFingerprints
 from energy_orchestrator.store.series.chdb_store import ChdbSeriesStore
 from energy_orchestrator.store.series.clickhouse_store import ClickHouseSeriesStore
-from energy_orchestrator.store.series.port import SeriesStore
+from energy_orchestrator.store.series.port import Parameters, SeriesStore
 
 Progress = Callable[[str, int, int], None]
 """The step, what of it is done, of how much."""
 
 
+WAIT_SECONDS = 2.0
+"""Between two looks at what the other workers have done."""
 T = TypeVar("T")
 
 
@@ -80,23 +85,21 @@ class Place:
         if self.records_url_file is None:
             yield None
             return
-        database = Database(_address(self.records_url_file), pool_size=2)
-        database.open()
-        try:
+        with open_records(self.records_url_file) as database:
             yield database
-        finally:
-            database.close()
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be analysed. `declared` are the declarations in force, by tenant and workload."""
+    """What is to be analysed. `declared` are the declarations in force, by tenant and workload; `past` what was done
+    before."""
 
     start: datetime
     end: datetime
     window_seconds: float = 60.0
     declared: dict[tuple[str, str], Declaration] = field(default_factory=dict)
     ranking: RankingSettings = field(default_factory=RankingSettings)
+    past: Past = field(default_factory=Past)
 
     def declaration_of(self, tenant: str, workload: str) -> Declaration:
         """Or NotFoundError."""
@@ -108,13 +111,18 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """J/op of a workload over the span; None where no operation was counted in a window with energy."""
+    """J/op of a workload over the span with its 90 % interval (`analyze/operation_cost.py`); None where no operation
+    was done in a window with energy, for the `reason`. `windows` with energy, counted or not."""
 
     tenant: str
     workload: str
     windows: int
     operations: float
     joules_per_operation: float | None
+    joules_per_operation_lower: float | None = None
+    joules_per_operation_upper: float | None = None
+    reason: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,38 +146,29 @@ def attribute(series: SeriesStore, task: Task, worker: Worker = ALONE, tick: Tic
 def costs(series: SeriesStore, task: Task, worker: Worker = ALONE) -> list[Cost]:
     """J/op of every workload whose operations are counted."""
     measurements = SeriesMeasurements(series, task.window_seconds)
-    found = []
+    found: list[Cost] = []
     for tenant in _tenants(series, task):
-        for workload, windows in measurements.counted(tenant, task.start, task.end, worker):
-            found.append(_cost(tenant, workload, windows))
+        counted = measurements.counted(tenant, task.start, task.end, worker)
+        while some := list(islice(counted, AT_ONCE)):
+            found += _costs_of(series, task, tenant, some)
     return found
 
 
 def advise(
-    series: SeriesStore, task: Task, worker: Worker = ALONE, tick: Tick = silent, records: Database | None = None
+    series: SeriesStore, task: Task, worker: Worker = ALONE, tick: Tick = silent, database: Database | None = None
 ) -> list[Recommendation]:
-    """What is worth doing, of every tenant; with the records also what they know of past changes and of who is like
-    whom."""
+    """What is worth doing, of every tenant; with the records also who is like whom."""
     advisor = Advisor(
         series,
         SeriesMeasurements(series, task.window_seconds),
         task.declaration_of,
-        _playbook(records),
+        task.past.playbook,
         task.ranking,
         span_seconds=(task.end - task.start) / timedelta(seconds=1),
-        fingerprints=PostgresFingerprints(records) if records is not None else None,
+        record=task.past.record,
+        fingerprints=PostgresFingerprints(database) if database is not None else None,
     )
     return best_of(advisor.recommend(tenant, task.end, worker, tick) for tenant in _tenants(series, task))
-
-
-def _playbook(records: Database | None) -> Callable[[str, str], list[Tried]]:
-    def tried(tenant: str, suggestion_type: str) -> list[Tried]:
-        if records is None:
-            return []
-        with records.transaction() as connection:
-            return outcomes.tried(connection, tenant, suggestion_type)
-
-    return tried
 
 
 def fingerprint(
@@ -198,6 +197,7 @@ def analyse(place: Place, task: Task, workers: int = 1, progress: Progress = _si
                 yield part.result()
 
         windows = sum(each("energy", attribute_part))
+        sum(each("guests", guests_part))
         found = list(chain.from_iterable(each("J/op", costs_part)))
         prints, groups = None, None
         if records is not None:
@@ -218,13 +218,68 @@ def _analysed_alone(series: SeriesStore, records: Database | None, task: Task, p
     if records is not None:
         made = fingerprint(series, records, task, tick=ticks("fingerprints"))
         prints, groups = fleet_fingerprints.settled(PostgresFingerprints(records), [made], task.end)
-    return Found(windows, found, advise(series, task, tick=ticks("advice"), records=records), prints, groups)
+    return Found(windows, found, advise(series, task, tick=ticks("advice"), database=records), prints, groups)
+
+
+def analyse_share(
+    series: SeriesStore, task: Task, worker: Worker, patience_seconds: float, progress: Progress = _silent,
+    records: Database | None = None,
+) -> Found:  # fmt: skip
+    """All steps of one worker of several that know nothing of each other, on machines of their own: after the first it
+    waits until the store has the energy of all windows, which the others write. Of fingerprints each makes its own;
+    worker 0 groups those that are there by then, so a late worker's get their groups with the next span.
+
+    Raises:
+        UnavailableError: they did not within the patience.
+    """
+    windows = attribute(series, task, worker, lambda done, of: progress("energy", done, of))
+    ends = time.monotonic() + patience_seconds
+    while missing := windows_missing(series, task):
+        if time.monotonic() >= ends:
+            raise UnavailableError(
+                f"the energy of {missing:,} windows is not there",
+                where=f"worker {worker.number}/{worker.of}",
+                next_step="start the other workers too, on the same span, or wait longer: --patience-seconds",
+            )
+        progress("waiting for the other workers", 0, 1)
+        time.sleep(min(WAIT_SECONDS, patience_seconds))
+    found = costs(series, task, worker)
+    prints, groups = None, None
+    if records is not None:
+        made = fingerprint(series, records, task, worker, lambda done, of: progress("fingerprints", done, of))
+        prints = sum(made.values())
+        if worker.number == 0:
+            _, groups = fleet_fingerprints.settled(PostgresFingerprints(records), [made], task.end)
+    advised = advise(series, task, worker, lambda done, of: progress("advice", done, of), records)
+    return Found(windows, found, advised, prints, groups)
+
+
+def windows_missing(series: SeriesStore, task: Task) -> int:
+    """Node-windows of the span, of all workers, that have samples and no energy yet."""
+
+    def edge(moment: datetime) -> datetime:
+        return datetime.fromtimestamp(moment.timestamp() // task.window_seconds * task.window_seconds, UTC)
+
+    during: Parameters = {
+        "start": edge(task.start),
+        "end": edge(task.end),
+        "window_ms": task.window_seconds * 1000,
+        "buckets": ALONE.buckets,
+    }
+    return int(series.query(series_queries.MISSED_WINDOWS, during).to_pylist()[0]["n"])
 
 
 def attribute_part(place: Place, task: Task, worker: Worker) -> int:
     """The first step of one worker, in a process of its own; so are the next two."""
     with place.open() as series:
         return attribute(series, task, worker)
+
+
+def guests_part(place: Place, task: Task, worker: Worker) -> int:
+    """Virtual machines again, whose hosts may have been another worker's."""
+    with place.open() as series:
+        analyzer = Analyzer(series, default_model(), task.window_seconds, lambda: task.end, worker)
+        return analyzer.work_on_guests(task.start, task.end)
 
 
 def costs_part(place: Place, task: Task, worker: Worker) -> list[Cost]:
@@ -250,16 +305,7 @@ def reduce_part(place: Place, task: Task, worker: Worker) -> dict[str, list[Redu
 def advise_part(place: Place, task: Task, worker: Worker) -> list[Recommendation]:
     """The last."""
     with place.open() as series, place.records() as records:
-        return advise(series, task, worker, records=records)
-
-
-def _address(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise InvalidInputError(
-            f"can't be read: {error.strerror}", where=str(file), next_step="name a file with the address of Postgres"
-        ) from error
+        return advise(series, task, worker, database=records)
 
 
 def _tenants(series: SeriesStore, task: Task) -> list[str]:
@@ -267,9 +313,40 @@ def _tenants(series: SeriesStore, task: Task) -> list[str]:
     return [row["tenant"] for row in series.query(series_queries.TENANTS, span).to_pylist()]
 
 
-def _cost(tenant: str, workload: str, windows: list[MeasuredWindow]) -> Cost:
-    """Mean of its windows by their operations."""
-    known = [(it.joules_per_operation, it.operations) for it in windows if it.joules_per_operation and it.operations]
-    done = math.fsum(operations for _, operations in known)
-    per = math.fsum(per * operations for per, operations in known) / done if done else None
-    return Cost(tenant, workload, len(windows), done, per)
+def _costs_of(
+    series: SeriesStore, task: Task, tenant: str, found: list[tuple[str, list[MeasuredWindow]]]
+) -> Iterator[Cost]:
+    names = [name for name, _ in found]
+    about: Parameters = {"tenant": tenant, "workloads": names, "start": task.start, "end": task.end}
+    rows = series.query(series_queries.WORKLOAD_BOUNDS, about).to_pylist()
+    bounds = {row["workload"]: (row["low"], row["high"]) for row in rows}
+    for workload, windows in found:
+        yield cost_of(tenant, workload, windows, *bounds.get(workload, (1.0, 1.0)))
+
+
+def cost_of(tenant: str, workload: str, windows: Sequence[MeasuredWindow], low: float, high: float) -> Cost:
+    """Energy over operations of the windows in which operations were counted, none done included; `low` and `high` are
+    the meter's bounds as factors."""
+    counted = [CostWindow(e, e * low, e * high, done) for e, done in filter(None, map(_joined, windows))]
+    cost = operation_cost(counted)
+    value = cost.value
+    return Cost(
+        tenant,
+        workload,
+        len(windows),
+        cost.operations,
+        value.value if value else None,
+        value.lower if value else None,
+        value.upper if value else None,
+        NOT_COUNTED if windows and not counted else cost.reason,
+        cost.note,
+    )
+
+
+def _joined(window: MeasuredWindow) -> tuple[float, float] | None:
+    """Energy and operations of a window, over the same seconds; None where operations were not counted in it."""
+    if window.operations is None or window.active_joules is None:
+        return None
+    if window.joules_per_operation is None:
+        return (window.active_joules, 0.0) if window.operations == 0 else None
+    return window.joules_per_operation * window.operations, window.operations

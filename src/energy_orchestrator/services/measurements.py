@@ -12,7 +12,7 @@ import pyarrow as pa
 from energy_orchestrator.analyze.operations import joules_per_operation
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.units import Bounded
-from energy_orchestrator.services import series_queries
+from energy_orchestrator.services import operation_queries, series_queries
 from energy_orchestrator.services.shards import ALONE, Worker
 
 AT_ONCE = 500
@@ -67,14 +67,9 @@ class SeriesMeasurements:
             "end": end,
             "window_ms": self._window.total_seconds() * 1000,
         }
-        energy = self._series.query(series_queries.REPLICA_ENERGY, parameters).to_pylist()
-        operations = {
-            (row["workload"], row["window_end"]): row
-            for row in self._series.query(series_queries.REPLICA_OPERATIONS, parameters).to_pylist()
-        }
         found: dict[str, list[MeasuredWindow]] = defaultdict(list)
-        for row in energy:
-            window = self._window_of(row, operations.get((row["workload"], row["timestamp"])))
+        for row in self._series.query(operation_queries.REPLICA_WINDOWS, parameters).to_pylist():
+            window = self._window_of(row)
             if window.window_start >= start:
                 found[row["workload"]].append(window)
         return found
@@ -84,23 +79,21 @@ class SeriesMeasurements:
         parameters = {"tenant": tenant, "workload": workload, "start": start, "changed": changed, "end": end}
         return [row["workload"] for row in self._series.query(series_queries.NEIGHBOURS, parameters).to_pylist()]
 
-    def _window_of(self, energy: Mapping[str, Any], done: Mapping[str, Any] | None) -> MeasuredWindow:
-        joules = float(energy["active_joules"])
-        count = float(done["operations"]) if done else None
-        per_operation = joules_per_operation(
-            Bounded(joules, joules, joules),
-            float(energy["covered_seconds"]),
-            count,
-            float(done["covered_seconds"]) if done else 0.0,
-        )
-        errors = done["errors"] if done else None
+    def _window_of(self, row: Mapping[str, Any]) -> MeasuredWindow:
+        per = joules_per_operation(certain(row["counted_joules"]), row["operations"], row["counted_operations"]).value
+        done, errors = row["operations"], row["errors"]
         return MeasuredWindow(
-            window_start=energy["timestamp"] - self._window,
-            window_end=energy["timestamp"],
-            active_joules=joules,
-            operations=count,
-            joules_per_operation=per_operation.value.value if per_operation.value else None,
-            latency_p95_seconds=done["latency_p95_seconds"] if done else None,
-            error_ratio=errors / count if errors is not None and count else None,
-            cpu_seconds=float(energy["cpu_seconds"]),
+            window_start=row["timestamp"] - self._window,
+            window_end=row["timestamp"],
+            active_joules=row["active_joules"],
+            operations=done,
+            joules_per_operation=per.value if per else None,
+            latency_p95_seconds=row["latency_p95_seconds"],
+            error_ratio=errors / done if errors is not None and done else None,
+            cpu_seconds=row["cpu_seconds"],
         )
+
+
+def certain(joules: float | None) -> Bounded | None:
+    """Without an interval: sides of one node are compared, whose meter's error is the same."""
+    return None if joules is None else Bounded(joules, joules, joules)

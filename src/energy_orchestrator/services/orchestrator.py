@@ -95,6 +95,7 @@ class Orchestrator:
         with self._database.transaction() as connection:
             for old in recommendations.expire(connection, now):
                 self._audit(connection, old, "orchestrator", "recommendation.expired", {}, now)
+        self._decide_about_batches(now)
         self._start_approved(now)
         self._driver.tick(now)
 
@@ -111,6 +112,14 @@ class Orchestrator:
                 kept = recommendations.upsert_found(connection, one, now)
                 if kept is not None:
                     self._decide_if_new(connection, kept, now)
+
+    def _decide_about_batches(self, now: datetime) -> None:
+        """What a batch, maybe on another machine, has put into the records."""
+        with self._database.transaction() as connection:
+            waiting = recommendations.undecided(connection)
+        for it in waiting:
+            with self._database.transaction() as connection:
+                self._decide_if_new(connection, it, now)
 
     def _decide_if_new(self, connection: Connection, row: Recommendation, now: datetime) -> None:
         decision = self._decisions.about(connection, row, now)

@@ -58,10 +58,28 @@ SELECT min(oldest) AS oldest, sum(n) AS n FROM (
 ) WHERE n > 0
 """
 
+_COUNTED = f"""
+    SELECT tenant, host, {_WINDOW} AS window_end, ifNull(workload, '') AS counted, sum(cycles) AS cycles,
+           sum(cache_misses) AS cache_misses, sum(cpu_seconds) AS counted_seconds
+    FROM counter_sample FINAL
+    WHERE {_SPAN} AND {_PACK} AND cycles IS NOT NULL AND (cgroup = 'node' OR workload IS NOT NULL)
+    GROUP BY tenant, host, window_end, counted
+"""
+
+# `speed` is cycles a CPU second, by the counters, else by the clock that the kernel shows; `uneven` says that this
+# clock changed within the window by more than it wavers.
 KERNEL_WINDOWS = f"""
-SELECT tenant, host, {_WINDOW} AS window_end, sum(interval_seconds) AS covered_seconds,
-       sum(busy_cpu_seconds) AS busy_cpu_seconds
-FROM meter_sample FINAL WHERE meter = 'kernel' AND {_SPAN} AND {_PACK} GROUP BY tenant, host, window_end
+SELECT tenant, host, window_end, covered_seconds, busy_cpu_seconds,
+       coalesce(cycles / nullIf(busy_cpu_seconds, 0), megahertz * 1e6) AS speed, cycles IS NOT NULL AS counted,
+       cache_misses / nullIf(busy_cpu_seconds, 0) AS misses_per_second, uneven
+FROM (
+    SELECT tenant, host, {_WINDOW} AS window_end, sum(interval_seconds) AS covered_seconds,
+           sum(meter_sample.busy_cpu_seconds) AS busy_cpu_seconds,
+           sumIf(frequency_mhz * meter_sample.busy_cpu_seconds, frequency_mhz IS NOT NULL)
+               / nullIf(sumIf(meter_sample.busy_cpu_seconds, frequency_mhz IS NOT NULL), 0) AS megahertz,
+           ifNull(max(frequency_mhz) > 1.02 * min(frequency_mhz), false) AS uneven
+    FROM meter_sample FINAL WHERE meter = 'kernel' AND {_SPAN} AND {_PACK} GROUP BY tenant, host, window_end
+) AS kernel LEFT JOIN (SELECT * FROM ({_COUNTED}) WHERE counted = '') AS node USING (tenant, host, window_end)
 """
 
 MISSED_WINDOWS = f"""
@@ -75,8 +93,8 @@ SELECT min(window_end) AS first, max(window_end) AS last, count() AS n FROM (
 """
 
 # A PDU or a BMC is asked less often than a window is long: its row counts for every window that its interval touches,
-# as its mean over them. Energy is only ever divided by the seconds of the rows that tell energy. At tier wall a zone
-# without a figure is kept, so that node_power.py can see that a part of the sum is unknown.
+# as its mean over them. Energy is only ever divided by the seconds of the rows that tell energy. A zone without a
+# figure is kept, so that node_power.py can see that a part of the sum is unknown.
 METER_WINDOWS = f"""
 SELECT tenant, host, toDateTime64(window_end_ms / 1000, 3, 'UTC') AS window_end, meter, zone,
        assumeNotNull(tier) AS tier, sum(energy_joules) AS energy_joules, avg(power_watts) AS power_watts,
@@ -89,7 +107,7 @@ FROM (
            if(interval_seconds * 1000 <= {{window_ms:Float64}}, 1, least(last - first + 1, 720)) AS windows,
            (last - arrayJoin(range(toUInt32(windows)))) * {{window_ms:Float64}} AS window_end_ms
     FROM meter_sample FINAL
-    WHERE {_PACK} AND tier IS NOT NULL AND (energy_joules IS NOT NULL OR power_watts IS NOT NULL OR tier = 'wall')
+    WHERE {_PACK} AND tier IS NOT NULL
       AND timestamp > {{start:DateTime64(3, 'UTC')}} AND timestamp <= {{end:DateTime64(3, 'UTC')}} + INTERVAL 60 SECOND
 )
 WHERE window_end_ms > toUnixTimestamp64Milli({{start:DateTime64(3, 'UTC')}})
@@ -104,35 +122,80 @@ WHERE tier IS NOT NULL AND (energy_joules IS NOT NULL OR power_watts IS NOT NULL
 GROUP BY tenant, host HAVING uniqExact(tier) > 1 ORDER BY tenant, host
 """
 
-WORKLOAD_WINDOWS = f"""
-SELECT tenant, host, window_end, workload, any(kind) AS workload_kind, replica,
-       sum(cpu) AS cpu_seconds, sum(memory) AS mem_bytes, max(covered) AS covered_seconds
+_WORKLOAD_WINDOWS = """
+SELECT rows.*, coalesce(cycles / nullIf(counted_seconds, 0), megahertz * 1e6) AS speed, cycles IS NOT NULL AS counted,
+       cache_misses / nullIf(counted_seconds, 0) AS misses_per_second
 FROM (
-    SELECT tenant, host, {_WINDOW} AS window_end, workload, any(workload_kind) AS kind, replica, pid,
-           process_started_ms, sum(cpu_seconds) AS cpu, max(mem_bytes) AS memory, sum(interval_seconds) AS covered
-    FROM telemetry_sample FINAL WHERE {_SPAN} AND {_PACK}
-    GROUP BY tenant, host, window_end, workload, replica, pid, process_started_ms
-)
-GROUP BY tenant, host, window_end, workload, replica
+    SELECT tenant, host, window_end, workload, any(kind) AS workload_kind, replica, sum(cpu) AS cpu_seconds,
+           sum(memory) AS mem_bytes, max(covered) AS covered_seconds, sum(turns) / nullIf(sum(cpu), 0) AS megahertz
+    FROM (
+        SELECT tenant, host, {window} AS window_end, workload, any(workload_kind) AS kind, replica, pid,
+               process_started_ms, sum(cpu_seconds) AS cpu, max(mem_bytes) AS memory, sum(interval_seconds) AS covered,
+               {turns} AS turns
+        FROM {samples} WHERE {span} AND {pack}
+        GROUP BY tenant, host, window_end, workload, replica, pid, process_started_ms
+    )
+    GROUP BY tenant, host, window_end, workload, replica
+) AS rows LEFT JOIN ({by_workload}) AS counters
+    ON rows.tenant = counters.tenant AND rows.host = counters.host AND rows.window_end = counters.window_end
+   AND rows.workload = counters.counted
 """
+_PARTS = {
+    "window": _WINDOW,
+    "span": _SPAN,
+    "pack": _PACK,
+    "by_workload": f"SELECT * FROM ({_COUNTED}) WHERE counted != ''",
+}
 
-# What was calibrated on a better tier is told in that tier's watts.
+WORKLOAD_WINDOWS = _WORKLOAD_WINDOWS.format(
+    samples="telemetry_sample FINAL", turns="CAST(NULL, 'Nullable(Float64)')", **_PARTS
+)
+
+# The same where the clock changed within a window: each row of a process counts by the clock of its moment.
+WORKLOAD_WINDOWS_BY_CLOCK = _WORKLOAD_WINDOWS.format(
+    samples=f"""(
+            SELECT * FROM telemetry_sample FINAL WHERE {_SPAN} AND {_PACK}
+        ) AS sample LEFT JOIN (
+            SELECT tenant, host, timestamp, any(frequency_mhz) AS frequency_mhz FROM meter_sample
+            WHERE meter = 'kernel' AND {_SPAN} AND {_PACK} GROUP BY tenant, host, timestamp
+        ) AS clock USING (tenant, host, timestamp)""",
+    turns="if(countIf(frequency_mhz IS NULL) > 0, NULL, sum(cpu_seconds * frequency_mhz))",
+    **_PARTS,
+)
+
+# What was calibrated on a better tier is told in that tier's watts; bins are of loads a fifth apart. `hosts`, paired
+# with `tenants`: of these only. sumMap leaves out sums of nought, so the CPUs of a bin are summed with one each.
 IDLE_AT_REST = f"""
-SELECT tenant, host, multiIf(position(power_source, 'calibrated on wall') > 0, 'wall',
-                             position(power_source, 'calibrated on bmc') > 0, 'bmc', tier) AS told_tier,
-       quantile(0.02)(node_joules / window_seconds) AS idle_watts,
-       quantile(0.02)(busy_cpu_seconds / window_seconds) AS busy_cores, count() AS n
-FROM node_energy
-WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND tier != 'model' AND window_seconds > 0 AND {_MINE}
+SELECT tenant, host, told_tier, quantile(0.02)(watts) AS idle_watts, quantile(0.02)(cores) AS busy_cores, count() AS n,
+       sumMap([bin], [toFloat64(1)]).2 AS windows_of_bins, sumMap([bin], [watts]).2 AS watts_of_bins,
+       sumMap([bin], [toFloat64(1) + cores]).2 AS shifted_cores,
+       arrayMap((shifted, windows) -> shifted - windows, shifted_cores, windows_of_bins) AS cores_of_bins
+FROM (
+    SELECT tenant, host, multiIf(position(power_source, 'calibrated on wall') > 0, 'wall',
+                                 position(power_source, 'calibrated on bmc') > 0, 'bmc', tier) AS told_tier,
+           node_joules / window_seconds AS watts, busy_cpu_seconds / window_seconds AS cores,
+           toInt32(round(4 * log2(greatest(cores, 0.01)))) AS bin
+    FROM node_energy
+    WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND tier != 'model' AND node_joules > 0 AND window_seconds > 0
+      AND {_MINE} AND (empty({{hosts:Array(String)}}) OR {_PACK})
+)
 GROUP BY tenant, host, told_tier HAVING n >= 60
 """
 
+MEMORY_AT_REST = f"""
+SELECT tenant, host, meter, zone, quantile(0.02)(energy_joules / interval_seconds) AS rest_watts
+FROM meter_sample
+WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND energy_joules IS NOT NULL AND interval_seconds > 0
+  AND endsWith(zone, 'dram') AND {_MINE}
+GROUP BY tenant, host, meter, zone
+"""
+
+# One row for each machine that a node's name stood for since `start`.
 NODE_HARDWARE = """
-SELECT tenant, host, argMax(cpu_threads, timestamp) AS cpu_threads, argMax(cores, timestamp) AS cores,
-       argMax(sockets, timestamp) AS sockets, argMax(cpu_mhz, timestamp) AS cpu_mhz,
-       argMax(memory_bytes, timestamp) AS memory_bytes, argMax(virtual, timestamp) AS virtual,
-       argMax(cpu_model, timestamp) AS cpu_model
-FROM inventory WHERE scope = 'node' GROUP BY tenant, host
+SELECT tenant, host, cpu_model, sockets, cores, cpu_threads, virtual, min(timestamp) AS since, max(timestamp) AS until,
+       argMax(cpu_mhz, timestamp) AS cpu_mhz, argMax(memory_bytes, timestamp) AS memory_bytes
+FROM inventory WHERE scope = 'node' AND timestamp > {start:DateTime64(3, 'UTC')}
+GROUP BY tenant, host, cpu_model, sockets, cores, cpu_threads, virtual ORDER BY tenant, host, since
 """
 
 NODES = """
@@ -196,14 +259,6 @@ SELECT DISTINCT workload FROM operation_sample WHERE tenant = {{tenant:String}} 
 ORDER BY workload
 """
 
-OPERATION_SPANS = f"""
-SELECT host, workload, any(operation) AS operation, sum(operations) AS operations, sum(errors) AS errors,
-       sum(interval_seconds) / greatest(1, uniqExact(replica)) AS covered_seconds,
-       quantile(0.9)(latency_p95_seconds) AS latency_p95_seconds, avg(queue_depth) AS queue_depth,
-       max(queue_depth) AS queue_depth_max
-FROM operation_sample FINAL WHERE tenant = {{tenant:String}} AND {_SPAN} GROUP BY host, workload
-"""
-
 OPERATION_NAMES = f"""
 SELECT workload, any(operation) AS operation FROM operation_sample
 WHERE tenant = {{tenant:String}} AND workload IN {{workloads:Array(String)}} AND {_SPAN}
@@ -217,10 +272,15 @@ FROM inventory WHERE tenant = {tenant:String} AND scope = 'process'
 GROUP BY host, workload
 """
 
-VERSIONS = """
-SELECT workload, coalesce(image_digest, image) AS version, min(timestamp) AS first_seen
-FROM inventory WHERE tenant = {tenant:String} AND scope = 'process' AND coalesce(image_digest, image) IS NOT NULL
-GROUP BY workload, version ORDER BY workload, first_seen
+# Processes of workloads that lived after `since` (agents tell of each every five minutes), and what names a version.
+STARTED_PROCESSES = """
+SELECT workload, host, process_started_ms, ifNull(argMax(command_line, timestamp), '') AS command,
+       argMax(inventory.image_digest, timestamp) AS image_digest, argMax(inventory.image, timestamp) AS image,
+       argMax(inventory.checksum, timestamp) AS checksum
+FROM inventory
+WHERE tenant = {tenant:String} AND scope = 'process' AND workload IN {workloads:Array(String)}
+  AND timestamp > {since:DateTime64(3, 'UTC')} AND process_started_ms IS NOT NULL
+GROUP BY workload, host, pid, process_started_ms
 """
 
 HOTSPOTS = f"""
@@ -270,31 +330,6 @@ FROM (
     )
     GROUP BY workload, tick, host, pid
 ) GROUP BY workload, tick ORDER BY workload, tick
-"""
-
-REPLICA_ENERGY = f"""
-SELECT workload, timestamp, sum(active_joules) AS active_joules, sum(cpu_seconds) AS cpu_seconds,
-       any(window_seconds) AS covered_seconds
-FROM workload_energy FINAL
-WHERE tenant = {{tenant:String}} AND workload IN {{workloads:Array(String)}} AND {_SPAN}
-  AND ({{all:Bool}} OR has({{replicas:Array(String)}}, assumeNotNull(replica)))
-GROUP BY workload, timestamp ORDER BY workload, timestamp
-"""
-
-REPLICA_OPERATIONS = f"""
-SELECT workload, window_end, sum(done) AS operations, sum(failed) AS errors, avg(covered) AS covered_seconds,
-       max(latency) AS latency_p95_seconds
-FROM (
-    SELECT workload, {_WINDOW} AS window_end, host, replica, sum(operations) AS done, sum(errors) AS failed,
-           sum(interval_seconds) AS covered,
-           sumIf(latency_p95_seconds * operations, latency_p95_seconds IS NOT NULL)
-               / nullIf(sumIf(operations, latency_p95_seconds IS NOT NULL), 0) AS latency
-    FROM operation_sample FINAL
-    WHERE tenant = {{tenant:String}} AND workload IN {{workloads:Array(String)}} AND {_SPAN}
-      AND ({{all:Bool}} OR has({{replicas:Array(String)}}, assumeNotNull(replica)))
-    GROUP BY workload, window_end, host, replica
-)
-GROUP BY workload, window_end ORDER BY workload, window_end
 """
 
 NEIGHBOURS = f"""
@@ -351,4 +386,116 @@ WORKLOAD_TOTALS = """
 SELECT host, workload, tier, sum(active_joules) AS active_joules
 FROM workload_energy FINAL WHERE tenant = {tenant:String} GROUP BY host, workload, tier
 ORDER BY sum(active_joules) DESC LIMIT 1000
+"""
+
+# A board, its MIG instances together, where it has a figure. Spread over windows as all meters are.
+GPU_WINDOWS = f"""
+SELECT tenant, host, window_end, zone,
+       if(covered_seconds > 0, energy_joules / covered_seconds, power_watts) AS watts
+FROM ({METER_WINDOWS}) WHERE meter = 'nvml' AND watts IS NOT NULL
+"""
+
+# A process may be there for a part of the window, and its use be unknown for a part of that: the known part stands for
+# it. The use of a workload is known where it is known of all its processes. A row longer than a window counts in each
+# that it touches, as in METER_WINDOWS.
+GPU_PROCESS_WINDOWS = f"""
+SELECT tenant, host, window_end, zone, mig_instance, workload, any(kind) AS workload_kind, replica,
+       if(countIf(busy IS NULL) = 0, sum(busy), NULL) AS busy_seconds, sum(memory) AS memory_bytes,
+       max(slices) AS compute_slices, count() AS processes
+FROM (
+    SELECT tenant, host, toDateTime64(window_end_ms / 1000, 3, 'UTC') AS window_end, zone, mig_instance, workload,
+           any(workload_kind) AS kind, replica, pid, process_started_ms, max(memory_bytes) AS memory,
+           max(compute_slices) AS slices,
+           sum(sm_utilization_ratio * interval_seconds)
+               / nullIf(sumIf(interval_seconds, sm_utilization_ratio IS NOT NULL), 0)
+               * least(sum(interval_seconds), {{window_ms:Float64}} / 1000) AS busy
+    FROM (
+        SELECT *, ceil(toUnixTimestamp64Milli(timestamp) / {{window_ms:Float64}}) AS last,
+               ceil((toUnixTimestamp64Milli(timestamp) - interval_seconds * 1000 + 1) / {{window_ms:Float64}}) AS first,
+               if(interval_seconds * 1000 <= {{window_ms:Float64}}, 1, least(last - first + 1, 720)) AS windows,
+               (last - arrayJoin(range(toUInt32(windows)))) * {{window_ms:Float64}} AS window_end_ms
+        FROM gpu_process_sample FINAL
+        WHERE {_PACK} AND timestamp > {{start:DateTime64(3, 'UTC')}}
+          AND timestamp <= {{end:DateTime64(3, 'UTC')}} + INTERVAL 60 SECOND
+    )
+    WHERE window_end_ms > toUnixTimestamp64Milli({{start:DateTime64(3, 'UTC')}})
+      AND window_end_ms <= toUnixTimestamp64Milli({{end:DateTime64(3, 'UTC')}})
+    GROUP BY tenant, host, window_end_ms, zone, mig_instance, workload, replica, pid, process_started_ms
+)
+GROUP BY tenant, host, window_end, zone, mig_instance, workload, replica
+"""
+
+# At rest: no process was on the GPU, or none used it. Both kinds of row come from one look and have one timestamp.
+GPU_AT_REST = f"""
+SELECT tenant, host, zone, quantile(0.02)(watts) AS lowest_watts,
+       if(countIf(used = 0) >= 60, quantileIf(0.02)(watts, used = 0), NULL) AS rest_watts
+FROM (
+    SELECT tenant, host, zone, timestamp, assumeNotNull(power_watts) AS watts FROM meter_sample
+    WHERE meter = 'nvml' AND power_watts IS NOT NULL AND timestamp > {{start:DateTime64(3, 'UTC')}} AND {_MINE}
+) AS boards LEFT JOIN (
+    SELECT DISTINCT tenant, host, zone, timestamp, 1 AS used FROM gpu_process_sample
+    WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND {_MINE}
+      AND (sm_utilization_ratio IS NULL OR sm_utilization_ratio > 0)
+) AS busy USING (tenant, host, zone, timestamp)
+GROUP BY tenant, host, zone HAVING count() >= 60
+"""
+
+_OF_WORKLOAD = "tenant = {tenant:String} AND workload = {workload:String}"
+
+COST_ENERGY = f"""
+SELECT host, replica, {_WINDOW} AS window_end, groupUniqArray(toString(tier)) AS tiers,
+       sum(active_joules) AS active_joules, sum(active_joules_lower) AS active_joules_lower,
+       sum(active_joules_upper) AS active_joules_upper, sum(window_seconds) AS covered_seconds
+FROM workload_energy FINAL WHERE {_OF_WORKLOAD} AND {_SPAN} GROUP BY host, replica, window_end
+"""
+
+COST_OPERATIONS = f"""
+SELECT host, replica, {_WINDOW} AS window_end, any(operation) AS operation, sum(operations) AS operations,
+       sum(interval_seconds) AS covered_seconds
+FROM operation_sample FINAL WHERE {_OF_WORKLOAD} AND {_SPAN} GROUP BY host, replica, window_end
+"""
+
+# What used the CPU in each window, with what names its version. Process rows are joined with the inventory by process,
+# so it does not matter when the inventory told of it.
+COST_PROGRAMS = f"""
+SELECT host, replica, window_end, ifNull(program, seen_command) AS command, image_digest, image, checksum,
+       sum(cpu) AS cpu_seconds
+FROM (
+    SELECT host, replica, {_WINDOW} AS window_end, pid, process_started_ms, any(command) AS seen_command,
+           sum(cpu_seconds) AS cpu
+    FROM telemetry_sample FINAL WHERE {_OF_WORKLOAD} AND host IN {{hosts:Array(String)}} AND {_SPAN}
+    GROUP BY host, replica, window_end, pid, process_started_ms
+) AS used LEFT JOIN (
+    SELECT host, assumeNotNull(pid) AS pid, assumeNotNull(process_started_ms) AS process_started_ms,
+           argMax(command_line, timestamp) AS program, argMax(inventory.image_digest, timestamp) AS image_digest,
+           argMax(inventory.image, timestamp) AS image, argMax(inventory.checksum, timestamp) AS checksum
+    FROM inventory WHERE {_OF_WORKLOAD} AND scope = 'process' AND host IN {{hosts:Array(String)}}
+    GROUP BY host, pid, process_started_ms
+) AS known USING (host, pid, process_started_ms)
+GROUP BY host, replica, window_end, command, image_digest, image, checksum
+"""
+
+# When each node was first seen as what it is: the best name that is known of it, and each change of it.
+NODE_TYPES = """
+SELECT host, at, name FROM (
+    SELECT host, timestamp AS at, name,
+           row_number() OVER (PARTITION BY host ORDER BY timestamp) AS place,
+           lagInFrame(name) OVER (PARTITION BY host ORDER BY timestamp) AS before
+    FROM (
+        SELECT host, timestamp, if(sum(instance_type IS NOT NULL) OVER (PARTITION BY host) > 0, instance_type, nullIf(
+                   arrayStringConcat(arrayFilter(part -> part != '', [ifNull(node_type, ''), ifNull(cpu_model, ''),
+                       ifNull(concat(toString(cpu_threads), ' threads'), '')]), ', '), '')) AS name
+        FROM inventory WHERE tenant = {tenant:String} AND scope = 'node' AND host IN {hosts:Array(String)}
+          AND timestamp > {since:DateTime64(3, 'UTC')} AND timestamp <= {end:DateTime64(3, 'UTC')}
+    ) WHERE name IS NOT NULL
+) WHERE place = 1 OR name != before ORDER BY host, at
+"""
+
+# The meter's bounds of each workload's energy, as factors of it.
+WORKLOAD_BOUNDS = f"""
+SELECT workload, sum(active_joules_lower) / sum(active_joules) AS low,
+       sum(active_joules_upper) / sum(active_joules) AS high
+FROM workload_energy FINAL
+WHERE tenant = {{tenant:String}} AND workload IN {{workloads:Array(String)}} AND {_SPAN}
+GROUP BY workload HAVING sum(active_joules) > 0
 """

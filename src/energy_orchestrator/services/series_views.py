@@ -9,13 +9,23 @@ from typing import Any
 
 from energy_orchestrator.analyze.function_energy import flame_tree
 from energy_orchestrator.analyze.operations import joules_per_operation
-from energy_orchestrator.api.control_plane import AlertView, BoundedView, FlameNode, NodeView, PowerPoint, WorkloadView
+from energy_orchestrator.api.control_plane import (
+    AlertView,
+    BoundedView,
+    FlameNode,
+    NodeView,
+    PowerPoint,
+    WorkloadCostView,
+    WorkloadView,
+)
 from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.model.units import SECONDS_PER_DAY, Bounded
 from energy_orchestrator.model.workload import Declaration
-from energy_orchestrator.services import series_queries
+from energy_orchestrator.services import operation_queries, series_queries
 from energy_orchestrator.services.alerts import Alerts
+from energy_orchestrator.services.cost_views import cost_view
 from energy_orchestrator.services.measurements import Series
+from energy_orchestrator.services.operation_costs import By, OperationCosts
 from energy_orchestrator.services.views import bounded, flame_view
 
 NOW_SPAN = timedelta(seconds=60)
@@ -41,6 +51,7 @@ class SeriesViews:
         self._series = series
         self._uncounted = uncounted
         self._alerts = Alerts(series, window_seconds)
+        self._costs = OperationCosts(series, window_seconds)
         self._declaration_of = declaration_of
 
     def nodes(self, tenant: str, now: datetime) -> list[NodeView]:
@@ -62,7 +73,7 @@ class SeriesViews:
         joined = {
             name: {(row["host"], row["workload"]): row for row in self._rows(query, over)}
             for name, query, over in (
-                ("operations", series_queries.OPERATION_SPANS, parameters),
+                ("operations", operation_queries.OPERATION_SPANS, parameters),
                 ("memory", series_queries.WORKLOAD_MEMORY, living),
                 ("inventory", series_queries.INVENTORY_SPANS, parameters),
             )
@@ -75,6 +86,11 @@ class SeriesViews:
             parts = {name: rows.get((row["host"], row["workload"]), {}) for name, rows in joined.items()}
             found.append(self._workload(tenant, row, parts, covered.get(row["host"]) or 0.0, hot))
         return found
+
+    def workload_cost(self, tenant: str, workload: str, by: By, start: datetime, end: datetime) -> WorkloadCostView:
+        """J/op by version, node type or both; NotFoundError where nothing is known of the workload."""
+        found = self._costs.of(tenant, workload, start, end, by)
+        return cost_view(tenant, workload, by, found, self._uncounted(tenant, workload))
 
     def alerts(self, tenant: str, start: datetime, end: datetime) -> list[AlertView]:
         """Shifts of J/op in the span."""
@@ -133,7 +149,7 @@ class SeriesViews:
         operations, declaration = parts["operations"], self._declaration(tenant, row["workload"])
         joules = Bounded(row["active_joules"], row["active_joules_lower"], row["active_joules_upper"])
         done, over = operations.get("operations"), operations.get("covered_seconds") or 0.0
-        per_operation = joules_per_operation(joules, seconds, done, over)
+        per_operation = joules_per_operation(_counted(operations), done, operations.get("counted_operations"))
         problem = self._uncounted(tenant, row["workload"]) if done is None else None
         return WorkloadView(
             tenant=tenant,
@@ -166,6 +182,14 @@ class SeriesViews:
     def _rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         rows: list[Row] = self._series.query(sql, parameters).to_pylist()
         return rows
+
+
+def _counted(operations: Row) -> Bounded | None:
+    """Energy of the replicas and the time whose operations are known."""
+    joules = operations.get("counted_joules")
+    if joules is None:
+        return None
+    return Bounded(joules, operations["counted_joules_lower"], operations["counted_joules_upper"])
 
 
 def _point(row: Row) -> PowerPoint:

@@ -7,6 +7,7 @@ these words; JSON never passes through here. Unknown is a dash, never a zero.
 from __future__ import annotations
 
 import math
+import re
 from datetime import datetime
 
 from energy_orchestrator.api.control_plane import BoundedView
@@ -16,6 +17,7 @@ JOULES_PER_KWH = 3_600_000.0
 _STEPS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 NOTHING = 1e-9
 """Below a billionth of the unit is the rounding of sums, not a quantity."""
+_LONG_HEX = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -122,3 +124,13 @@ def title(identifier: str) -> str:
     """`right_size` as `Right size`."""
     text = identifier.replace("_", " ").strip()
     return text[:1].upper() + text[1:]
+
+
+def version(name: str) -> str:
+    """A digest or checksum by its first twelve digits, `sha256:9f86d081884c…`; another name as it is."""
+    return _LONG_HEX.sub("\\1\N{HORIZONTAL ELLIPSIS}", name)
+
+
+def name(known: str | None, reason: str | None) -> str:
+    """A name, digests cut; why it is unknown; a dash where it was not asked for."""
+    return version(known) if known else f"unknown: {reason}" if reason else UNKNOWN

@@ -127,6 +127,39 @@ def listed(connection: Connection, tenant: str, statuses: Sequence[str] = LIVE) 
     return [_from_row(row) for row in rows]
 
 
+def outranks(connection: Connection, found: Recommendation, since: datetime, now: datetime) -> bool:
+    """Whether nothing better was found of the same target since then; what is worse lapses. One at a time: the lock is
+    held until the transaction ends."""
+    target = found.target
+    key = f"{target.tenant}/{target.host}/{target.workload}"
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (key,))
+    values = (target.tenant, target.workload, target.host, since)
+    better = connection.execute(
+        "SELECT 1 FROM recommendation WHERE tenant = %s AND target = %s AND host IS NOT DISTINCT FROM %s"
+        " AND updated_at >= %s AND status = 'open' AND source <> 'operator' AND rank_score > %s AND expires_at > %s"
+        " LIMIT 1",
+        (*values, found.rank_score, now),
+    ).fetchone()
+    if better is None:
+        connection.execute(
+            "UPDATE recommendation SET expires_at = %s WHERE tenant = %s AND target = %s"
+            " AND host IS NOT DISTINCT FROM %s AND updated_at >= %s AND status = 'open' AND source <> 'operator'"
+            " AND dedupe_key <> %s",
+            (now, *values, found.dedupe_key),
+        )
+    return better is None
+
+
+def undecided(connection: Connection) -> list[Recommendation]:
+    """Open ones of all tenants that nobody has decided about: a batch elsewhere kept them."""
+    rows = connection.execute(
+        "SELECT * FROM recommendation r WHERE status = 'open' AND source <> 'operator' AND NOT EXISTS ("
+        "SELECT 1 FROM decision d WHERE d.tenant = r.tenant AND d.recommendation_id = r.id)"
+        " ORDER BY rank_score DESC LIMIT 100"
+    ).fetchall()
+    return [_from_row(row) for row in rows]
+
+
 def get(connection: Connection, tenant: str, recommendation_id: str) -> Recommendation:
     """One, by its whole id; NotFoundError."""
     try:

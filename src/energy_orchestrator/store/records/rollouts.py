@@ -142,6 +142,16 @@ def workloads_since(connection: Connection, tenant: str, since: datetime) -> set
     return {row["workload"] for row in found}
 
 
+def changed_at(connection: Connection, tenant: str, since: datetime, now: datetime) -> dict[str, datetime]:
+    """Workloads that a rollout changed since a moment, and when it ended; one that goes on changes it now."""
+    found = connection.execute(
+        "SELECT workload, max(coalesce(finished_at, %s)) AS at FROM rollout"
+        " WHERE tenant = %s AND (finished_at IS NULL OR finished_at >= %s) GROUP BY workload",
+        (now, tenant, since),
+    )
+    return {row["workload"]: row["at"] for row in found}
+
+
 def add_event(connection: Connection, rollout: Rollout, at: datetime, message: str) -> None:
     """Add a line of history."""
     connection.execute(

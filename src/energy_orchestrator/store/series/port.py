@@ -26,6 +26,7 @@ TABLES: dict[Kind, str] = {
     Kind.METERS: "meter_sample",
     Kind.OPERATIONS: "operation_sample",
     Kind.COUNTERS: "counter_sample",
+    Kind.GPU_PROCESSES: "gpu_process_sample",
 }
 DERIVED_TABLES = frozenset({"node_energy", "workload_energy"})
 

@@ -1,8 +1,7 @@
 """What a change saved: measured windows in, joules with a 90 % interval and the name of the method out.
 
 `choose.measure` takes the best of three methods that the data allow: `side_by_side`, `difference` (in differences)
-and `load_adjusted`. `long_run` knows how far a mean of autocorrelated windows may be off. `judged` reads the figures
-back from an analysis run, for the records and the playbook.
+and `load_adjusted`. `judged` reads the figures back from an analysis run, for the records and the playbook.
 """
 
 from energy_orchestrator.verify.savings.choose import Control, Evidence, measure

@@ -15,9 +15,9 @@ from functools import reduce
 
 import numpy as np
 
+from energy_orchestrator.model.long_run import Floats, Spread, spread_of_mean, together
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.saving import Saving, SavingMethod
-from energy_orchestrator.verify.savings.long_run import Floats, Spread, spread_of_mean, together
 from energy_orchestrator.verify.savings.series import CannotTellError, Windows, columns, needs, saving_of
 
 MIN_WINDOWS = 12

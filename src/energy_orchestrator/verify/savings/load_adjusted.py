@@ -13,8 +13,8 @@ import math
 
 import numpy as np
 
+from energy_orchestrator.model.long_run import spread_of_mean, together
 from energy_orchestrator.model.saving import Saving, SavingMethod
-from energy_orchestrator.verify.savings.long_run import spread_of_mean, together
 from energy_orchestrator.verify.savings.series import CannotTellError, Windows, needs, saving_of
 
 MIN_BEFORE = 24

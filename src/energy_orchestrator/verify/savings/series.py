@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from energy_orchestrator.model.long_run import Floats, Spread
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.saving import Saving, SavingMethod
 from energy_orchestrator.model.units import SECONDS_PER_DAY, Bounded
-from energy_orchestrator.verify.savings.long_run import Floats, Spread
 
 CONFIDENCE = 0.90
 FOUND_CONFIDENCE = 0.95

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
+from energy_orchestrator.model.long_run import spread_of_mean
 from energy_orchestrator.model.saving import Saving, SavingMethod
-from energy_orchestrator.verify.savings.long_run import spread_of_mean
 from energy_orchestrator.verify.savings.series import CannotTellError, Windows, needs, saving_of
 
 MIN_WINDOWS = 5
