@@ -36,6 +36,7 @@ from energy_orchestrator.services.measurements import AT_ONCE, SeriesMeasurement
 from energy_orchestrator.services.past import Past
 from energy_orchestrator.services.past import records as open_records
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, silent
+from energy_orchestrator.services.version_advice import VersionAdvice
 from energy_orchestrator.store.records.database import Database
 from energy_orchestrator.store.records.fingerprints import PostgresFingerprints
 from energy_orchestrator.store.series.chdb_store import ChdbSeriesStore
@@ -168,7 +169,14 @@ def advise(
         record=task.past.record,
         fingerprints=PostgresFingerprints(database) if database is not None else None,
     )
-    return best_of(advisor.recommend(tenant, task.end, worker, tick) for tenant in _tenants(series, task))
+    versions = VersionAdvice(series, task.window_seconds, task.declaration_of, task.past, task.ranking)
+    tenants = _tenants(series, task)
+    return best_of(
+        chain(
+            (advisor.recommend(tenant, task.end, worker, tick) for tenant in tenants),
+            (versions.recommend(tenant, task.end, worker) for tenant in tenants),
+        )
+    )
 
 
 def fingerprint(
