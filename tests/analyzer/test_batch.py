@@ -140,10 +140,12 @@ def test_what_was_refused_is_not_kept_again(database: Database) -> None:
     assert keep(database, [advice()], NOW + HOUR, HOUR) == 0
 
 
+TRIED = [Tried("elsewhere", None, share) for share in (0.3, 0.3, None)]
+
+
 def test_what_was_tried_before_counts_in_a_batch(fleet: SeriesStore) -> None:
     attribute(fleet, TASK)
     kinds = {(it.target.tenant, it.suggestion_type.value) for it in advise(fleet, TASK)}
-    tries = [Tried("declared/another", None, saved) for saved in (0.3, 0.3, None)]
-    after = advise(fleet, replace(TASK, past=Past(tries=dict.fromkeys(kinds, tries))))
+    after = advise(fleet, replace(TASK, past=Past(tries={kind: TRIED for kind in kinds})))
     assert after
     assert all("2 of 3 such changes" in it.confidence_reason for it in after)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 
 from energy_orchestrator.analyze.fingerprint import FingerprintModel
 from energy_orchestrator.errors import NotFoundError
+from energy_orchestrator.model.fingerprint import Fingerprint
 from energy_orchestrator.model.wire import Kind
 from energy_orchestrator.services import fingerprint_groups, fingerprinting
 from energy_orchestrator.services import fingerprints as fingerprints_module
@@ -129,6 +131,29 @@ def test_in_packs_and_by_workers_the_same_are_made(profiled: World, monkeypatch:
     assert vectors(made(profiled, workers=3)) == whole
     monkeypatch.setattr(fingerprinting, "ROWS_AT_ONCE", 1)
     assert vectors(made(profiled)) == whole
+
+
+def test_what_did_not_change_is_not_written_again(profiled: World) -> None:
+    written: list[str] = []
+
+    class Watched(MemoryFingerprints):
+        def put(self, rows: Sequence[Fingerprint]) -> None:
+            written.extend(row.workload for row in rows)
+            super().put(rows)
+
+    store = Watched()
+    maker = Fingerprinter(profiled.store, store, MODEL)
+    assert maker.make("local", NOW) == 8
+    assert len(written) == 8
+    later = NOW + timedelta(minutes=3)
+    profiled.add(
+        Kind.PROFILES, 55, workload="declared/api-0", workload_kind="declared", pid=100, process_started_ms=1,
+        stack=SORTING, sample_count=200, frequency_hz=49.0,
+    )  # fmt: skip
+    profiled.put()
+    assert maker.make("local", later) == 8
+    assert written[8:] == ["declared/api-0"]
+    assert {row.at for row in store.listed("local", MODEL.version)} == {later}
 
 
 def test_packs_hold_no_more_rows_than_asked_for() -> None:

@@ -111,6 +111,17 @@ def test_an_id_of_a_group_is_never_given_twice(store: FingerprintStore) -> None:
     assert store.next_cluster_id("other") == 1
 
 
+def test_what_was_seen_again_is_younger_and_else_as_it_was(store: FingerprintStore) -> None:
+    store.put([fingerprint("a", 1), fingerprint("b", 2), fingerprint("a", 1, tenant="other")])
+    store.seen("local", ["a", "unknown"], NOW + timedelta(hours=1))
+    store.seen("local", ["a"], NOW - timedelta(hours=1))
+    store.seen("local", [], NOW + timedelta(hours=9))
+    ages = {row.workload: row.at for row in store.listed("local", "m1")}
+    assert ages == {"a": NOW + timedelta(hours=1), "b": NOW}
+    [other] = store.listed("other", "m1")
+    assert other.at == NOW
+
+
 def test_shards_are_parts_of_the_whole(store: FingerprintStore) -> None:
     store.put([fingerprint(f"w{n}", n) for n in range(60)] + [fingerprint("theirs", 1, tenant="other")])
     whole = store.vectors("local", "m1")

@@ -1,5 +1,5 @@
 """`eo analyze`: the batch over a span of a fleet's telemetry. Needs the series store only; changes nothing but its
-derived tables, and with `--records` keeps fingerprints and what it advises."""
+derived tables, and with `--records` makes fingerprints and keeps what it advises."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def analyze(
     limit: Annotated[int, typer.Option(min=0, help="Show at most so many of each; JSON has all.")] = 20,
     form: Format = Output.TABLE,
 ) -> None:
-    """Energy of every workload, J/op, fingerprints and advice of an hour of a fleet, by one worker or by several."""
+    """Energy of every workload, J/op and advice (with --records fingerprints) of a span, by one worker or several."""
     from energy_orchestrator.services import past
     from energy_orchestrator.services.fleet_analysis import Place, Task, analyse, analyse_share
     from energy_orchestrator.services.workload_file import load_workloads
@@ -84,7 +84,8 @@ def analyze(
     advice = len(found.recommendations)
     output.say(f"{found.node_windows:,} node-windows; J/op of {known:,} workloads; {advice:,} recommendations")
     if found.fingerprints is not None:
-        output.say(f"{found.fingerprints:,} fingerprints; the tenants' workloads form {found.groups:,} groups")
+        groups = "" if found.groups is None else f"; the tenants' workloads form {found.groups:,} groups"
+        output.say(f"{found.fingerprints:,} fingerprints{groups}")
     if kept is not None:
         output.say(f"{kept:,} kept in the records; the orchestrator decides about them")
     output.print_table(

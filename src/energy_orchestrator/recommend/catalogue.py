@@ -1,7 +1,8 @@
 """The strategies in force. A new one is a file of its own and a line here; the property tests then cover it.
 
 `STRATEGIES` look at one observed workload and run on live data. `FROM_FILES` need what no live data carries yet (node
-watts asleep, sweeps, forecasts, other images) and run on a fleet file: `eo recommendations plan --fleet FILE`.
+watts asleep, sweeps, forecasts, images that never ran) and run on a fleet file: `eo recommendations plan --fleet FILE`.
+`version.py` looks at J/op by version of a day and runs in the batch (`services/version_advice.py`).
 `EXECUTED` are the kinds that an executor can carry out, at least for a declared workload; all others are advice for a
 person, and their change says `executor: none`.
 """

@@ -69,7 +69,7 @@ class HourlyBatch:
             return 0
         task = self._task_of(end - HOUR, end)
         attribute(self._series, task)
-        kept = keep(self._database, advise(self._series, task, records=self._database), now, HOUR + LATE)
+        kept = keep(self._database, advise(self._series, task, database=self._database), now, HOUR + LATE)
         self._done_to = end
         return kept
 

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -101,7 +100,10 @@ def advise(
     """
     numbers, past = count(1), told(file.changes, file.tenant, now, before)
     settings = RankingSettings(price_per_kwh=file.price_per_kwh, gco2e_per_kwh=file.gco2e_per_kwh)
-    playbook = partial(_tries, past, file.tenant)
+
+    def playbook(kind: SuggestionType) -> list[float | None]:
+        return [it.saved_share for it in past.playbook(file.tenant, kind)]
+
     found, notes = _placements(file, now, seconds, progress, playbook(SuggestionType.PLACEMENT))
     catalogue, note = priced(shipped_catalogue(), prices or {})
     notes += [note] if note else []

@@ -28,13 +28,15 @@ from energy_orchestrator.model.recommendation import Recommendation
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.recommend.ranking import RankingSettings, best_of
-from energy_orchestrator.services import fleet_fingerprints, past, series_queries
+from energy_orchestrator.services import fleet_fingerprints, series_queries
 from energy_orchestrator.services.advisor import Advisor
 from energy_orchestrator.services.analyzer import Analyzer
 from energy_orchestrator.services.fingerprint_groups import Reduced
 from energy_orchestrator.services.measurements import AT_ONCE, SeriesMeasurements
 from energy_orchestrator.services.past import Past
+from energy_orchestrator.services.past import records as open_records
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, silent
+from energy_orchestrator.services.version_advice import VersionAdvice
 from energy_orchestrator.store.records.database import Database
 from energy_orchestrator.store.records.fingerprints import PostgresFingerprints
 from energy_orchestrator.store.series.chdb_store import ChdbSeriesStore
@@ -84,7 +86,7 @@ class Place:
         if self.records_url_file is None:
             yield None
             return
-        with past.records(self.records_url_file) as database:
+        with open_records(self.records_url_file) as database:
             yield database
 
 
@@ -154,10 +156,9 @@ def costs(series: SeriesStore, task: Task, worker: Worker = ALONE) -> list[Cost]
 
 
 def advise(
-    series: SeriesStore, task: Task, worker: Worker = ALONE, tick: Tick = silent, records: Database | None = None
+    series: SeriesStore, task: Task, worker: Worker = ALONE, tick: Tick = silent, database: Database | None = None
 ) -> list[Recommendation]:
-    """What is worth doing, of every tenant; with the records also what they know of past changes and of who is like
-    whom."""
+    """What is worth doing, of every tenant; with the records also who is like whom."""
     advisor = Advisor(
         series,
         SeriesMeasurements(series, task.window_seconds),
@@ -166,9 +167,16 @@ def advise(
         task.ranking,
         span_seconds=(task.end - task.start) / timedelta(seconds=1),
         record=task.past.record,
-        fingerprints=PostgresFingerprints(records) if records is not None else None,
+        fingerprints=PostgresFingerprints(database) if database is not None else None,
     )
-    return best_of(advisor.recommend(tenant, task.end, worker, tick) for tenant in _tenants(series, task))
+    versions = VersionAdvice(series, task.window_seconds, task.declaration_of, task.past, task.ranking)
+    tenants = _tenants(series, task)
+    return best_of(
+        chain(
+            (advisor.recommend(tenant, task.end, worker, tick) for tenant in tenants),
+            (versions.recommend(tenant, task.end, worker) for tenant in tenants),
+        )
+    )
 
 
 def fingerprint(
@@ -218,19 +226,16 @@ def _analysed_alone(series: SeriesStore, records: Database | None, task: Task, p
     if records is not None:
         made = fingerprint(series, records, task, tick=ticks("fingerprints"))
         prints, groups = fleet_fingerprints.settled(PostgresFingerprints(records), [made], task.end)
-    return Found(windows, found, advise(series, task, tick=ticks("advice"), records=records), prints, groups)
+    return Found(windows, found, advise(series, task, tick=ticks("advice"), database=records), prints, groups)
 
 
 def analyse_share(
-    series: SeriesStore,
-    task: Task,
-    worker: Worker,
-    patience_seconds: float,
-    progress: Progress = _silent,
+    series: SeriesStore, task: Task, worker: Worker, patience_seconds: float, progress: Progress = _silent,
     records: Database | None = None,
-) -> Found:
-    """All steps but fingerprints of one worker of several that know nothing of each other, on machines of their own:
-    after the first it waits until the store has the energy of all windows, which the others write.
+) -> Found:  # fmt: skip
+    """All steps of one worker of several that know nothing of each other, on machines of their own: after the first it
+    waits until the store has the energy of all windows, which the others write. Of fingerprints each makes its own;
+    worker 0 groups those that are there by then, so a late worker's get their groups with the next span.
 
     Raises:
         UnavailableError: they did not within the patience.
@@ -239,7 +244,14 @@ def analyse_share(
     _wait_for_others(series, task, worker, patience_seconds, progress)
     guests_again(series, task, worker)
     found = costs(series, task, worker)
-    return Found(windows, found, advise(series, task, worker, lambda done, of: progress("advice", done, of), records))
+    prints, groups = None, None
+    if records is not None:
+        made = fingerprint(series, records, task, worker, lambda done, of: progress("fingerprints", done, of))
+        prints = sum(made.values())
+        if worker.number == 0:
+            _, groups = fleet_fingerprints.settled(PostgresFingerprints(records), [made], task.end)
+    advised = advise(series, task, worker, lambda done, of: progress("advice", done, of), records)
+    return Found(windows, found, advised, prints, groups)
 
 
 def _wait_for_others(
@@ -313,7 +325,7 @@ def reduce_part(place: Place, task: Task, worker: Worker) -> dict[str, list[Redu
 def advise_part(place: Place, task: Task, worker: Worker) -> list[Recommendation]:
     """The last."""
     with place.open() as series, place.records() as records:
-        return advise(series, task, worker, records=records)
+        return advise(series, task, worker, database=records)
 
 
 def _tenants(series: SeriesStore, task: Task) -> list[str]:

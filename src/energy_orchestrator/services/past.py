@@ -44,7 +44,7 @@ class Past:
     claims: Mapping[Kind, Record] = field(default_factory=dict)
 
     def playbook(self, tenant: str, suggestion_type: str) -> Sequence[Tried]:
-        """Finished changes and what they saved."""
+        """Finished changes, newest first."""
         return self.tries.get((tenant, suggestion_type), ())
 
     def record(self, tenant: str, suggestion_type: str) -> Record:

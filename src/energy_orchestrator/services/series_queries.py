@@ -460,6 +460,16 @@ FROM operation_sample FINAL WHERE {_OF_WORKLOAD} AND {_SPAN} GROUP BY host, repl
 
 # What used the CPU in each window, with what names its version. Process rows are joined with the inventory by process,
 # so it does not matter when the inventory told of it.
+# Candidates: what names a version is looked at where J/op is told by version.
+SEVERAL_VERSIONS = f"""
+SELECT workload FROM inventory
+WHERE tenant = {{tenant:String}} AND scope = 'process' AND workload IS NOT NULL AND {_MY_WORKLOADS}
+  AND workload IN (SELECT workload FROM operation_sample WHERE tenant = {{tenant:String}} AND {_SPAN})
+GROUP BY workload
+HAVING uniqExact(image_digest) > 1 OR uniqExact(image) > 1 OR uniqExact(checksum) > 1
+ORDER BY workload LIMIT {{most:UInt32}}
+"""
+
 COST_PROGRAMS = f"""
 SELECT host, replica, window_end, ifNull(program, seen_command) AS command, image_digest, image, checksum,
        sum(cpu) AS cpu_seconds

@@ -43,6 +43,10 @@ class FingerprintStore(Protocol):
         """Keep these; a workload has one, the newest. Its group stays until the next clustering."""
         ...
 
+    def seen(self, tenant: str, workloads: Sequence[str], at: datetime) -> None:
+        """These still are as they are kept; they expire from then on."""
+        ...
+
     def listed(self, tenant: str, model: str) -> list[Fingerprint]:
         """All of one version of the model, by workload."""
         ...
@@ -115,6 +119,12 @@ class MemoryFingerprints:
             before = self._rows.get((row.tenant, row.workload))
             if before is None or row.at >= before.at:
                 self._rows[row.tenant, row.workload] = replace(row, cluster=before.cluster if before else None)
+
+    def seen(self, tenant: str, workloads: Sequence[str], at: datetime) -> None:
+        """See the port."""
+        for workload in workloads:
+            if (row := self._rows.get((tenant, workload))) is not None:
+                self._rows[tenant, workload] = replace(row, at=max(row.at, at))
 
     def listed(self, tenant: str, model: str) -> list[Fingerprint]:
         """See the port."""

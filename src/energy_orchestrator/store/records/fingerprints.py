@@ -50,6 +50,16 @@ class PostgresFingerprints:
                 values,
             )
 
+    def seen(self, tenant: str, workloads: Sequence[str], at: datetime) -> None:
+        """See the port."""
+        if not workloads:
+            return
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE fingerprint SET at = greatest(at, %s) WHERE tenant = %s AND workload = ANY(%s)",
+                (at, tenant, list(workloads)),
+            )
+
     def listed(self, tenant: str, model: str) -> list[Fingerprint]:
         """See the port."""
         with self._database.transaction() as connection:
