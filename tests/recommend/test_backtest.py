@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.backtest import HISTORY_DAYS, bound_joules, replay
+from benchmarks.backtest import HISTORY_DAYS, Sleepers, bound_joules, replay
 from benchmarks.backtest_rules import Past, Planner, Rule, krr_first_fit, last_hour_first_fit, nothing
 from benchmarks.simulated_fleet import DAY, Simulated, simulate
 
@@ -41,6 +41,23 @@ def test_pinned_replicas_stay_and_those_apart_stay_apart(rule: Rule) -> None:
         for group in np.flatnonzero(it.max_per_node == 1):
             nodes = after[it.group == group]
             assert len(set(nodes)) >= len(set(it.home[it.group == group]))
+
+
+def test_a_sleep_came_true_when_the_node_slept_all_day_and_no_node_was_too_full() -> None:
+    sleepers = Sleepers(simulate(3, 30, 1).nodes)
+    asleep, calm = np.arange(30) < 24, np.zeros(30, bool)
+    sleepers.choose(asleep)
+    assert len(sleepers.best) == 20
+    sleepers.watch(asleep, calm)
+    assert sleepers.right() == 1
+    awake_again = asleep.copy()
+    awake_again[sleepers.best[:2]] = False
+    sleepers.watch(awake_again, calm)
+    sleepers.watch(asleep, np.arange(30) >= 28)
+    sleepers.watch(asleep, np.arange(30) >= 28)
+    assert sleepers.right() == pytest.approx(16 / 20)
+    sleepers.choose(calm)
+    assert sleepers.right() is None
 
 
 def test_a_forecast_never_sees_what_comes_later() -> None:
