@@ -8,7 +8,8 @@ wall a node with two supplies hangs on two outlets, perhaps of two PDUs: they ar
 silent the sum is unknown, not half.
 
 Where only a lesser meter answers that was taught by a better one (`analyze/taught_meters.py`), its reading is
-translated: the tier stays the lesser's, the source says "calibrated on", the interval is the calibration's.
+translated: the tier stays the lesser's, the source says "calibrated on", the interval is the calibration's. Where all
+are silent, the model's watts for the load are translated so, if a meter of the node has taught them before.
 
 With a meter, idle is the lowest power that the same meter has shown (`at_rest`), corrected for the little work
 there was even then; before there is such a history it is the model's share. A translated reading takes the rest of
@@ -26,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from energy_orchestrator.analyze.estimator import PowerCurve
-from energy_orchestrator.analyze.taught_meters import MeterAnswer, Taught, speak
+from energy_orchestrator.analyze.taught_meters import LOAD_SOURCE, MeterAnswer, Taught, speak
 from energy_orchestrator.model.units import Bounded, Tier
 
 Floats = NDArray[np.float64]
@@ -168,8 +169,9 @@ def _power(
     modelled = Bounded(curve.idle.value + active, curve.idle.lower + low, curve.idle.upper + high)
     answers = meter_answers(readings)
     if not answers:
+        learned = _of_load(modelled, curve, quiet, at_rest, taught.get(LOAD_SOURCE), seconds)
         bounds = (low / active, high / active) if active > 0 else (1.0, 1.0)
-        return NodePower(modelled, curve.idle.value, Tier.MODEL, f"model: {curve.reason}", *bounds)
+        return learned or NodePower(modelled, curve.idle.value, Tier.MODEL, f"model: {curve.reason}", *bounds)
     answer = answers[0]
     whole, source, translation = _whole(answer, taught.get(answer.source), seconds)
     active_low, active_high = ACTIVE_BOUNDS[answer.tier]
@@ -186,6 +188,28 @@ def _power(
             active_low = max(active_low, 1 - (whole.value - whole.lower) / above)
             active_high = min(active_high, 1 + (whole.upper - whole.value) / above)
     return NodePower(whole, min(idle, whole.value), answer.tier, source, active_low, active_high)
+
+
+def _of_load(
+    modelled: Bounded,
+    curve: PowerCurve,
+    quiet: Callable[[float], float],
+    at_rest: Mapping[Tier, tuple[float, float]],
+    taught: Taught | str | None,
+    seconds: float | None,
+) -> NodePower | None:
+    """While all meters are silent: what they taught of the node's load; None where they taught nothing, or not so
+    far beyond what they saw."""
+    whole = speak(taught, modelled.value, seconds) if isinstance(taught, Taught) else None
+    if whole is None or not isinstance(taught, Taught):
+        return None
+    rest = at_rest.get(taught.better)
+    share = curve.idle.value / (curve.idle.value + quiet(rest[1])) if rest else curve.idle.value / modelled.value
+    idle = min((rest[0] if rest else whole.value) * share, whole.value)
+    above = whole.value - idle
+    bounds = (max(0.0, (whole.lower - idle) / above), (whole.upper - idle) / above) if above > 0 else (1.0, 1.0)
+    source = taught.source(MeterAnswer(modelled.value, Tier.MODEL, "load"))
+    return NodePower(whole, idle, Tier.MODEL, source, *bounds)
 
 
 def _whole(

@@ -22,9 +22,11 @@ import pyarrow.compute as pc
 from energy_orchestrator.analyze.attribution import Attribution, Floats, Indexes, attribute
 from energy_orchestrator.analyze.estimator import NodeHardware, PowerCurve, PowerModel
 from energy_orchestrator.analyze.node_power import NodePower, ZoneReading, node_powers
+from energy_orchestrator.analyze.taught_meters import LOAD_SOURCE
 from energy_orchestrator.model.units import Tier
 from energy_orchestrator.services import series_queries
 from energy_orchestrator.services.calibrations import Calibrations, milliseconds, zone_readings
+from energy_orchestrator.services.load_calibrations import LoadCalibrations
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, packs, silent
 
 SETTLE = timedelta(seconds=2.5)
@@ -82,6 +84,7 @@ class Analyzer:
         self._clock = clock
         self._mine = {"buckets": worker.buckets}
         self._calibrations = Calibrations(series)
+        self._loads = LoadCalibrations(series)
         self._curves: dict[NodeHardware, PowerCurve] = {}
         self._worked_to: datetime | None = None
         self._caught_up: datetime | None = None
@@ -171,6 +174,7 @@ class Analyzer:
         self, nodes: pa.Table, during: Mapping[str, Any], hardware: Mapping[NodeKey, Known], rest: AtRest
     ) -> list[NodePower]:
         """Of each row of `nodes`, which come ordered by node."""
+        now: datetime = during["end"]
         readings: dict[NodeKey, dict[int, list[ZoneReading]]] = defaultdict(lambda: defaultdict(list))
         for tenant, host, end, reading in zone_readings(self._series.query(series_queries.METER_WINDOWS, during)):
             readings[tenant, host][end].append(reading)
@@ -189,6 +193,8 @@ class Analyzer:
             at_rest = {tier: (watts, cores / threads) for tier, (watts, cores) in rest.get(key, {}).items()}
             taught = self._calibrations.of(key, known)
             zones = [readings[key].get(end, []) for end in ends[these]]
+            if at_rest and not all(zones):
+                taught[LOAD_SOURCE] = self._loads.of(key, min(at_rest, key=lambda tier: tier.rank), curve, threads, now)
             seconds = [end / 1000 for end in ends[these]]
             powers += node_powers(zones, curve, used[these] / threads, at_rest, taught, seconds)
         return [

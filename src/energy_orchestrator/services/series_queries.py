@@ -127,6 +127,15 @@ WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND tier != 'model' AND window_
 GROUP BY tenant, host, told_tier HAVING n >= 60
 """
 
+# One node's own windows by a meter; those that the model spoke for would teach it nothing.
+LOAD_HISTORY = """
+SELECT timestamp, node_joules / window_seconds AS watts, busy_cpu_seconds / window_seconds AS busy_cores
+FROM node_energy FINAL
+WHERE tenant = {tenant:String} AND host = {host:String} AND tier = {tier:String}
+  AND timestamp > {start:DateTime64(3, 'UTC')} AND window_seconds > 0
+ORDER BY timestamp DESC LIMIT {most:UInt32}
+"""
+
 NODE_HARDWARE = """
 SELECT tenant, host, argMax(cpu_threads, timestamp) AS cpu_threads, argMax(cores, timestamp) AS cores,
        argMax(sockets, timestamp) AS sockets, argMax(cpu_mhz, timestamp) AS cpu_mhz,

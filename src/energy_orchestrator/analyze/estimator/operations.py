@@ -69,7 +69,8 @@ class OperationsModel:
         self._cells = [cell for cell in measured if math.isfinite(cell.joules) and cell.joules > 0]
         self._profiles = profiles
         self._kinds = sorted({_kind(cell) for cell in self._cells})
-        self._nodes = sorted({cell.node for cell in self._cells})
+        self._times = Counter(cell.node for cell in self._cells)
+        self._nodes = sorted(self._times)
         names = sorted({name for profile in profiles.values() for name in profile.columns})
         self._middle = {name: _middle(name, profiles, self._nodes) for name in names}
         rows = {node: self._row(None, node) for node in self._nodes}
@@ -93,8 +94,7 @@ class OperationsModel:
         if node not in self._nodes and not profile.columns and profile.operations_per_watt is None:
             return PredictedOperation(None, f"nothing is known of {node}: no profile, nothing measured there")
         if (workload, operation) in self._kinds:
-            case, reason = self._case(node)
-            return self._answer((workload, operation), node, case, reason)
+            return self._answer((workload, operation), node)
         alike = [(name, weight) for name, weight in neighbours if (name, operation) in self._kinds and weight > 0]
         if not alike:
             return PredictedOperation(
@@ -109,21 +109,29 @@ class OperationsModel:
         """Half-widths of the logarithm by case; None where too few were left out to tell."""
         return dict(self._widths)
 
-    def _case(self, node: str) -> tuple[str, str]:
-        if node in self._nodes:
-            return "node measured", "measured on other types of node, and other workloads on this one"
-        return "node unseen", "measured on other types of node; of this one only the profile is known"
-
-    def _answer(self, kind: tuple[str, str], node: str, case: str, reason: str) -> PredictedOperation:
+    def _answer(self, kind: tuple[str, str], node: str) -> PredictedOperation:
+        known = self._times[node]
+        what = (
+            f"{known} other{'s' if known > 1 else ''} on this one" if known else "of this one only the profile is known"
+        )
         log = float(self._row(kind, node) @ self._weights) + self._base - self._physical(node)
-        return _bounded(log, self._widths[case], reason)
+        return _bounded(log, self._width_on(node), f"measured on other types of node; {what}")
+
+    def _width_on(self, node: str) -> float | None:
+        """Between that of a node unseen and that of one well known: each cell measured there takes its share of the
+        node's own deviation, as it does in the regression."""
+        seen, unseen = self._widths["node measured"], self._widths["node unseen"]
+        known = self._times[node]
+        if not known or seen is None or unseen is None:
+            return seen if known else unseen
+        return math.sqrt(seen**2 + max(unseen**2 - seen**2, 0.0) * NODE_PENALTY / (NODE_PENALTY + known))
 
     def _of_neighbours(
         self, operation: str, node: str, alike: Sequence[tuple[str, float]], reason: str
     ) -> PredictedOperation:
         logs = np.array([self._row((name, operation), node) @ self._weights for name, _ in alike])
         log = float(np.average(logs, weights=[weight for _, weight in alike])) + self._base - self._physical(node)
-        both = [self._widths["neighbours"], self._widths[self._case(node)[0]]]
+        both = [self._widths["neighbours"], self._width_on(node)]
         width = None if None in both else math.hypot(*(part for part in both if part is not None))
         return _bounded(log, width, reason)
 
