@@ -47,6 +47,7 @@ GENERATORS = (
     Generator("idle", ("idle",), 0.1, needs_data=True),
     Generator("telemetry_power", ("telemetry",), 2, needs_data=True),
     Generator("mlperf_power", ("mlperf",), 3, needs_data=True),
+    Generator("operations_model", ("operations",), 3, needs_data=True),
     Generator("attribution", ("attribution",), 0.1),
     Generator("savings", ("savings",), 4),
     Generator("change_points", ("change-points",), 2),

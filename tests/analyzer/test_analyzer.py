@@ -314,6 +314,28 @@ def test_when_the_plug_falls_silent_rapl_speaks_for_it_here_and_on_like_nodes(
     assert widths[1] > 1.3
 
 
+def test_when_the_only_meter_falls_silent_the_nodes_own_load_speaks(
+    world: World, clock: Clock, analyzer: Analyzer
+) -> None:
+    """A node that draws 150 W and 4 W a busy core, unlike any of its kind: ten minutes of a plug, then none."""
+    world.add(Kind.INVENTORY, -10, **SERVER)
+    for second in range(-595, 6):
+        cores = 5.0 * ((second + 595) // 5 % 11)
+        world.add(Kind.METERS, second, busy_cpu_seconds=cores)
+        if second <= 0:
+            world.add(Kind.METERS, second, meter="snmp", zone="outlet-3", tier="wall", power_watts=150 + 4 * cores)
+    world.put()
+    for clock.second in (3, 8):
+        analyzer.run_once()
+    *_, node = world.query(NODES)
+    cores = 5.0 * (595 // 5 % 11)
+    assert node["timestamp"] == START + timedelta(seconds=5)
+    assert node["node_joules"] == pytest.approx(5 * (150 + 4 * cores), rel=0.05)
+    assert node["node_joules_lower"] <= 5 * (150 + 4 * cores) <= node["node_joules_upper"]
+    assert (node["tier"], node["power_source"]) == ("model", "load, model calibrated on wall")
+    assert node["idle_joules"] == pytest.approx(5 * 150, rel=0.05)
+
+
 def test_too_few_pairs_leave_rapl_as_it_is_and_say_why(world: World, clock: Clock, analyzer: Analyzer) -> None:
     _two_meters(world, 5)
     world.steady(5, LOAD)

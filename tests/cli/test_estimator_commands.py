@@ -136,3 +136,86 @@ def test_the_example_of_the_manual_is_what_the_command_says(tmp_path: Path, caps
 def test_the_manual_names_every_column() -> None:
     manual = (Path(__file__).parents[2] / "docs/estimator.md").read_text(encoding="utf-8")
     assert [name for name in (*REQUIRED, *OPTIONAL, *ADDED) if f"`{name}`" not in manual] == []
+
+
+HEADER = "cpu_model,sockets,cores,threads,mhz,memory_gb,year,load_pct"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "it is empty"),
+        ("cpu_model;sockets;cores\nX;1;2\n", "separated by semicolons or tabs"),
+        (HEADER.replace("cpu_model", "CPU_Model") + "\n", "in lower case"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_an_error_that_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    (tmp_path / "machines.csv").write_text(text)
+    assert code(["estimator", "predict", str(tmp_path / "machines.csv")]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("Intel Xeon Gold 6454S,1,32,64,2200,128,2023,50,5", "more cells than the header"),
+        ("Intel Xeon Gold 6454S,1,32", "fewer cells than the header"),
+    ],
+)
+def test_a_row_that_does_not_fit_its_header_gets_no_watts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, said: str
+) -> None:
+    (tmp_path / "machines.csv").write_text(f"{HEADER}\n{line}\n")
+    assert code(["estimator", "predict", str(tmp_path / "machines.csv")]) == 0
+    answer = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert answer["watts"] == ""
+    assert said in answer["reason"]
+
+
+def test_a_row_may_leave_out_optional_cells_at_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "machines.csv").write_text(f"{HEADER},tdp_watts\n{','.join(GOOD.values())}\n")
+    assert code(["estimator", "predict", str(tmp_path / "machines.csv")]) == 0
+    assert next(csv.DictReader(io.StringIO(capsys.readouterr().out)))["watts"]
+
+
+def test_a_model_file_of_another_version_is_named_with_the_command_that_makes_it_new(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "machines.csv").write_text(f"{HEADER}\n{','.join(GOOD.values())}\n")
+    (tmp_path / "old.json").write_text('{"version": 2}')
+    asked = ["estimator", "predict", str(tmp_path / "machines.csv"), "--model", str(tmp_path / "old.json")]
+    assert code(asked) == 2
+    said = "".join(capsys.readouterr().err.split())
+    assert f"trainitagain:eoestimatortrain--out{tmp_path / 'old.json'}" in said
+
+
+def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "machines.csv").write_text(f"{HEADER}\n{','.join(GOOD.values())}\n")
+    asked = ["estimator", "predict", str(tmp_path / "machines.csv"), "--out", str(tmp_path / "none" / "x.csv")]
+    assert code(asked) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_joules_per_operation_are_added_to_the_rows_that_lack_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = [f"w{w},request,n{n},{(w + 1) / (n + 1) * (1 + 0.02 * ((w * n) % 3))}" for w in range(5) for n in range(4)]
+    text = "\n".join(
+        ["workload,operation,node_type,joules_per_operation", *cells[1:], "w0,request,n0,", "x,request,n0,"]
+    )
+    (tmp_path / "operations.csv").write_text(text + "\n")
+    assert code(["estimator", "operations", str(tmp_path / "operations.csv")]) == 0
+    *_, asked, unknown = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert float(asked["predicted_lower"]) < 1.0 < float(asked["predicted_upper"])
+    assert unknown["predicted_joules"] == ""
+    assert "measured nowhere" in unknown["reason"]
+
+
+def test_a_table_of_operations_without_its_columns_is_an_error_that_names_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "operations.csv").write_text("workload,joules\n")
+    assert code(["estimator", "operations", str(tmp_path / "operations.csv")]) == 2
+    assert "lacks the columns operation, node_type, joules_per_operation" in " ".join(capsys.readouterr().err.split())

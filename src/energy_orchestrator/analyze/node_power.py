@@ -4,7 +4,8 @@ Among tiers the best wins: wall, bmc, on_die (`analyze/meter_answers.py` makes o
 Accelerators alone are no node: where nothing else answers, the model tells the rest, and the tier is the model's.
 
 Where only a lesser meter answers that was taught by a better one (`analyze/taught_meters.py`), its reading is
-translated: the tier stays the lesser's, the source says "calibrated on", the interval is the calibration's.
+translated: the tier stays the lesser's, the source says "calibrated on", the interval is the calibration's. Where all
+are silent, the model's watts for the load are translated so, if a meter of the node has taught them before.
 
 With a meter, idle is the lowest power that the same meter has shown (`at_rest`), corrected for the little work
 there was even then; before there is such a history it is the model's share. A translated reading takes the rest of
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from energy_orchestrator.analyze.estimator import PowerCurve
 from energy_orchestrator.analyze.meter_answers import Accelerators, ZoneReading, accelerators, meter_answers
-from energy_orchestrator.analyze.taught_meters import MeterAnswer, Taught, speak
+from energy_orchestrator.analyze.taught_meters import LOAD_SOURCE, MeterAnswer, Taught, speak
 from energy_orchestrator.model.units import Bounded, Tier
 
 Floats = NDArray[np.float64]
@@ -105,10 +106,12 @@ def _power(
     boards_at_rest: float,
 ) -> NodePower:
     active, low, high = model
+    modelled = Bounded(curve.idle.value + active, curve.idle.lower + low, curve.idle.upper + high)
     answers, boards = meter_answers(readings), accelerators(readings)
     if not answers:
-        return _modelled(curve, model, boards, boards_at_rest)
-    modelled = Bounded(curve.idle.value + active, curve.idle.lower + low, curve.idle.upper + high)
+        # What accelerators draw is no function of the CPUs' load.
+        learned = None if boards else _of_load(modelled, curve, quiet, at_rest, taught.get(LOAD_SOURCE), seconds)
+        return learned or _modelled(curve, model, boards, boards_at_rest)
     answer = answers[0]
     whole, source, translation = _whole(answer, taught.get(answer.source), seconds)
     active_low, active_high = ACTIVE_BOUNDS[answer.tier]
@@ -149,6 +152,28 @@ def _modelled(
     )
     bounds = (low / active, high / active) if active > 0 else (1.0, 1.0)
     return NodePower(watts, idle, Tier.MODEL, source, *bounds)
+
+
+def _of_load(
+    modelled: Bounded,
+    curve: PowerCurve,
+    quiet: Callable[[float], float],
+    at_rest: Mapping[Tier, tuple[float, float]],
+    taught: Taught | str | None,
+    seconds: float | None,
+) -> NodePower | None:
+    """While all meters are silent: what they taught of the node's load; None where they taught nothing, or not so
+    far beyond what they saw."""
+    whole = speak(taught, modelled.value, seconds) if isinstance(taught, Taught) else None
+    if whole is None or not isinstance(taught, Taught):
+        return None
+    rest = at_rest.get(taught.better)
+    share = curve.idle.value / (curve.idle.value + quiet(rest[1])) if rest else curve.idle.value / modelled.value
+    idle = min((rest[0] if rest else whole.value) * share, whole.value)
+    above = whole.value - idle
+    bounds = (max(0.0, (whole.lower - idle) / above), (whole.upper - idle) / above) if above > 0 else (1.0, 1.0)
+    source = taught.source(MeterAnswer(modelled.value, Tier.MODEL, "load"))
+    return NodePower(whole, idle, Tier.MODEL, source, *bounds)
 
 
 def _whole(

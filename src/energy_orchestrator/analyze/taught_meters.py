@@ -17,6 +17,8 @@ from energy_orchestrator.analyze.calibration import Calibration, carried, learn
 from energy_orchestrator.model.units import Bounded, Tier
 
 Likeness = tuple[object, ...]
+LOAD_SOURCE = "load"
+"""Where meters teach what the model says of the node's load, for when all of them are silent."""
 
 
 @dataclass(frozen=True, slots=True)

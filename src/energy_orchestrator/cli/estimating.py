@@ -1,4 +1,4 @@
-"""`eo estimator`: watts from hardware, load and a reading or two; how good they are; training again. No server."""
+"""`eo estimator`: watts from hardware, load and a reading or two; joules per operation elsewhere; training."""
 
 from __future__ import annotations
 
@@ -36,25 +36,51 @@ def predict(
     from energy_orchestrator.analyze.estimator.prediction_table import ADDED, check_columns, predict_rows
     from energy_orchestrator.services.estimator_files import read_model
 
+    names, rows = _read_table(file, check_columns)
+    with _progress("predicting", len(rows)) as tick:
+        answers = predict_rows(read_model(model), rows, tick)
+    _write_table([*names, *ADDED], [{**row, **answer} for row, answer in zip(rows, answers, strict=True)], out)
+
+
+@estimator.command()
+def operations(
+    file: Annotated[str, typer.Argument(metavar="FILE.csv|-", help="Columns: see docs/estimator.md.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Write here; default: standard output.")] = None,
+) -> None:
+    """Joules per operation where none were measured, from the rows of the same table that have them."""
+    from energy_orchestrator.analyze.estimator import operations_table as table
+
+    names, rows = _read_table(file, table.check_columns)
+    answers = table.predict_rows(rows)
+    _write_table([*names, *table.ADDED], [{**row, **answer} for row, answer in zip(rows, answers, strict=True)], out)
+
+
+def _read_table(file: str, check: Callable[[list[str], str], None]) -> tuple[list[str], list[dict[str, str]]]:
+    """Names of the columns and the rows; surplus cells are under ""."""
     text = sys.stdin.read() if file == "-" else read_text(Path(file))
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), restkey="", strict=True)
     try:
         names = [name.strip() for name in reader.fieldnames or []]
-        check_columns(names, file)
+        check(names, file)
         reader.fieldnames = names
-        rows = list(reader)
+        return names, list(reader)
     except csv.Error as fault:
         raise InvalidInputError(f"line {reader.line_num} is no CSV: {fault}", where=file) from fault
-    with _progress("predicting", len(rows)) as tick:
-        answers = predict_rows(read_model(model), rows, tick)
+
+
+def _write_table(names: list[str], rows: list[dict[str, str]], out: Path | None) -> None:
     made = io.StringIO()
-    writer = csv.DictWriter(made, [*names, *ADDED], extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(made, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({**row, **answer} for row, answer in zip(rows, answers, strict=True))
-    if out:
-        out.write_text(made.getvalue(), encoding="utf-8")
-    else:
+    writer.writerows(rows)
+    if not out:
         print(made.getvalue(), end="")
+        return
+    try:
+        out.write_text(made.getvalue(), encoding="utf-8")
+    except OSError as fault:
+        step = "name a file in a folder that is there: --out FILE"
+        raise InvalidInputError(f"cannot be written: {fault.strerror}", where=str(out), next_step=step) from fault
 
 
 @estimator.command()

@@ -22,11 +22,13 @@ import pyarrow.compute as pc
 from energy_orchestrator.analyze.estimator import NodeHardware, PowerCurve, PowerModel
 from energy_orchestrator.analyze.meter_answers import ZoneReading
 from energy_orchestrator.analyze.node_power import NodePower, node_powers
+from energy_orchestrator.analyze.taught_meters import LOAD_SOURCE
 from energy_orchestrator.services import guest_queries, series_queries
 from energy_orchestrator.services.calibrations import Calibrations, milliseconds, zone_readings
 from energy_orchestrator.services.energy_parts import EnergyParts
 from energy_orchestrator.services.energy_tables import energy_tables, floats, node_windows
 from energy_orchestrator.services.guests import with_hosts_share
+from energy_orchestrator.services.load_calibrations import LoadCalibrations
 from energy_orchestrator.services.node_hardware import HISTORY, UNKNOWN, HardwareHistory, NodeKey, hardware_history
 from energy_orchestrator.services.rest_powers import RestPowers
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, packs, silent
@@ -83,6 +85,7 @@ class Analyzer:
         self._calibrations = Calibrations(series)
         self._parts = EnergyParts(series, self._mine)
         self._rest = RestPowers(series, self._mine)
+        self._loads = LoadCalibrations(series)
         self._curves: dict[NodeHardware, PowerCurve] = {}
         self._worked_to: datetime | None = None
         self._caught_up: datetime | None = None
@@ -222,6 +225,9 @@ class Analyzer:
             at_rest = {tier: it.at_rest(threads, curve) for tier, it in seen_at_rest.items()}
             taught = self._calibrations.of(key, hardware)
             zones = [readings[key].get(end, []) for end in ends[these]]
+            if at_rest and any(not it or any(one.watts is None for one in it) for it in zones):
+                best, since = min(at_rest, key=lambda tier: tier.rank), known.changed.get(key)
+                taught[LOAD_SOURCE] = self._loads.of(key, best, curve, threads, known.now, since)
             seconds = [end / 1000 for end in ends[these]]
             boards = self._parts.boards_at_rest(key)
             powers += node_powers(zones, curve, used[these] / threads, at_rest, taught, seconds, boards)
@@ -238,7 +244,7 @@ class Analyzer:
         self._calibrations.refresh(now, present, changed)
         self._parts.refresh(now)
         self._rest.refresh(now, changed)
-        return _Known(hardware, present)
+        return _Known(now, hardware, present, changed)
 
     def _curve(self, known: NodeHardware) -> PowerCurve:
         """Of a kind of node: a fleet has few kinds."""
@@ -249,10 +255,12 @@ class Analyzer:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Of nodes: which machines they were and which they are."""
+    """Of nodes: which machines they were, which they are, and since when those that changed."""
 
+    now: datetime
     hardware: HardwareHistory
     present: Mapping[NodeKey, NodeHardware]
+    changed: Mapping[NodeKey, datetime]
 
 
 class _Gathered:

@@ -190,6 +190,15 @@ WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND energy_joules IS NOT NULL A
 GROUP BY tenant, host, meter, zone
 """
 
+# One node's own windows by a meter; those that the model spoke for would teach it nothing.
+LOAD_HISTORY = """
+SELECT timestamp, node_joules / window_seconds AS watts, busy_cpu_seconds / window_seconds AS busy_cores
+FROM node_energy FINAL
+WHERE tenant = {tenant:String} AND host = {host:String} AND tier = {tier:String}
+  AND timestamp > {start:DateTime64(3, 'UTC')} AND window_seconds > 0
+ORDER BY timestamp DESC LIMIT {most:UInt32}
+"""
+
 # One row for each machine that a node's name stood for since `start`.
 NODE_HARDWARE = """
 SELECT tenant, host, cpu_model, sockets, cores, cpu_threads, virtual, min(timestamp) AS since, max(timestamp) AS until,

@@ -66,15 +66,16 @@ class Estimate:
 class PowerModel:
     """The fitted model. Make it with `default_model()` or `of_text`."""
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
+    def __init__(self, document: Mapping[str, Any], where: str = MODEL_FILE) -> None:
+        """InvalidInputError names `where` if it is of another version or damaged."""
         if document.get("version") != MODEL_VERSION:
             raise InvalidInputError(
-                f"version {document.get('version')!r} of the node power model is not {MODEL_VERSION}",
-                where=MODEL_FILE,
-                next_step=RETRAIN,
+                f"the node power model is of version {document.get('version')!r}, this program reads {MODEL_VERSION}",
+                where=where,
+                next_step=_retrain(where),
             )
         if document.get("sha256") != digest(document):
-            raise _damaged("its content does not match its checksum")
+            raise _damaged("its content does not match its checksum", where)
         try:
             self._regression = Regression.of_document(document["regression"], document["tdp_watts"])
             self._intervals = Intervals.of_document(document["intervals"])
@@ -85,7 +86,7 @@ class PowerModel:
             self._least_threads = float(document["range"]["threads"][0])
             self._last_year = float(document["range"]["last_year"])
         except (KeyError, TypeError, ValueError) as fault:
-            raise _damaged(f"it lacks or garbles {fault}") from fault
+            raise _damaged(f"it lacks or garbles {fault}", where) from fault
 
     @property
     def typical_threads(self) -> float:
@@ -219,11 +220,15 @@ def of_text(text: str, where: str = MODEL_FILE) -> PowerModel:
         raise _damaged("it is not JSON", where) from fault
     if not isinstance(document, dict):
         raise _damaged("it holds no model", where)
-    return PowerModel(document)
+    return PowerModel(document, where)
 
 
 def _damaged(why: str, where: str = MODEL_FILE) -> InvalidInputError:
-    return InvalidInputError(f"the node power model is damaged: {why}", where=where, next_step=RETRAIN)
+    return InvalidInputError(f"the node power model is damaged: {why}", where=where, next_step=_retrain(where))
+
+
+def _retrain(where: str) -> str:
+    return RETRAIN if where == MODEL_FILE else f"{RETRAIN} --out {where}"
 
 
 @cache

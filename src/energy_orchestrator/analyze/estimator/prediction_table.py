@@ -44,11 +44,24 @@ MOST_MISFIT = 3.0
 """Readings that are so many times higher or lower than predicted belong to another machine than described."""
 
 
-def check_columns(names: Sequence[str], where: str) -> None:
+def check_columns(
+    names: Sequence[str],
+    where: str,
+    required: Sequence[str] = REQUIRED,
+    optional: Sequence[str] = OPTIONAL,
+    added: Sequence[str] = ADDED,
+) -> None:
     """InvalidInputError unless every required column is there, once, and none would be overwritten."""
-    missing = [name for name in REQUIRED if name not in names]
+    if not any(names):
+        step = f"the first line names the columns: {','.join(required)}"
+        raise InvalidInputError("it is empty", where=where, next_step=step)
+    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+        raise InvalidInputError(
+            "its columns are separated by semicolons or tabs", where=where, next_step="save it separated by commas"
+        )
+    missing = [name for name in required if name not in names]
     twice = sorted({name for name in names if names.count(name) > 1})
-    taken = [name for name in ADDED if name in names]
+    taken = [name for name in added if name in names]
     fault = (
         f"it lacks the columns {', '.join(missing)}"
         if missing
@@ -59,7 +72,8 @@ def check_columns(names: Sequence[str], where: str) -> None:
         else None
     )
     if fault:
-        step = f"the header needs {','.join(REQUIRED)} and may have {','.join(OPTIONAL)}"
+        step = f"the header needs {','.join(required)} and may have {','.join(optional)}"
+        step += ", in lower case" if any(name.lower() in missing for name in names) else ""
         raise InvalidInputError(fault, where=where, next_step=step)
 
 
@@ -67,7 +81,7 @@ def predict_rows(
     model: PowerModel, rows: Sequence[Row], tick: Callable[[int], None] = lambda _: None
 ) -> list[dict[str, str]]:
     """The four added cells of each row."""
-    read = [_read(row) for row in rows]
+    read = [_read(row) if not (fault := ragged(row)) else ({}, fault) for row in rows]
     good = [index for index, (_, fault) in enumerate(read) if fault is None]
     answers = [{"watts": "", "watts_lower": "", "watts_upper": "", "reason": fault or ""} for _, fault in read]
     for start in range(0, len(good), 1000):
@@ -77,6 +91,13 @@ def predict_rows(
             answers[index] = cell
         tick(len(some))
     return answers
+
+
+def ragged(row: Row, required: Sequence[str] = REQUIRED) -> str | None:
+    """Why a row cannot be read by its header; None where it can. `csv.DictReader` keeps surplus cells under ""."""
+    if row.get(""):
+        return "more cells than the header: a comma in a name or number needs quotes around it"
+    return "fewer cells than the header" if any(row.get(name, "") is None for name in required) else None
 
 
 def _read(row: Row) -> tuple[dict[str, float], str | None]:
