@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.mlperf_power import read
 from benchmarks.report import DATA, add_write, tell
-from benchmarks.telemetry_power import DATA, programs
+from benchmarks.telemetry_power import programs
 from energy_orchestrator.analyze.estimator.operations import (
     MeasuredOperation,
     NodeProfile,

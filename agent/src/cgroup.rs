@@ -165,6 +165,35 @@ pub fn cpu_quota(cgroupfs: &Path, text: &str) -> Option<f64> {
     smallest
 }
 
+/// Path and directory of the cgroup that a process' CPU time is charged to;
+/// None where the hierarchy is not mounted, or the path leads out of what is.
+pub fn cpu_time_directory(cgroupfs: &Path, text: &str) -> Option<(String, PathBuf)> {
+    let is_cpu = |(controllers, _): &(&str, &str)| controllers.split(',').any(|c| c == "cpuacct");
+    let v1 = lines(text).find(is_cpu);
+    let v1 = v1.map(|line| (line, vec![cgroupfs.join(line.0), cgroupfs.join("cpuacct")]));
+    let v2 = || {
+        let line = lines(text).find(|(controllers, _)| controllers.is_empty())?;
+        Some((line, vec![cgroupfs.to_owned(), cgroupfs.join("unified")]))
+    };
+    let ((_, path), roots) = v1.or_else(v2)?;
+    let relative = Path::new(path.trim_start_matches('/'));
+    if relative.components().any(|part| part == std::path::Component::ParentDir) {
+        return None;
+    }
+    let directory = roots.into_iter().map(|root| root.join(relative)).find(|path| path.is_dir())?;
+    Some((path.to_owned(), directory))
+}
+
+/// CPU seconds that a cgroup and those below it have used, by its counter.
+pub fn cpu_seconds(directory: &Path) -> Option<f64> {
+    if let Ok(text) = fs::read_to_string(directory.join("cpuacct.usage")) {
+        return Some(text.trim().parse::<u64>().ok()? as f64 / 1e9);
+    }
+    let text = fs::read_to_string(directory.join("cpu.stat")).ok()?;
+    let micros = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
+    Some(micros.trim().parse::<u64>().ok()? as f64 / 1e6)
+}
+
 /// Path and directory of the cgroup by which the kernel counts events for a
 /// process; None for the root, which is the node.
 pub fn counting_directory(cgroupfs: &Path, text: &str) -> Option<(String, PathBuf)> {

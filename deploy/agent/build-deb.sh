@@ -19,8 +19,11 @@ trap 'rm -rf "$root"' EXIT
 umask 022
 install -D -m 755 "$binary" "$root/usr/bin/eo-agent"
 install -D -m 644 "$here/eo-agent.service" "$root/lib/systemd/system/eo-agent.service"
+install -D -m 644 "$here/eo-agent-meters.service" "$root/lib/systemd/system/eo-agent-meters.service"
 install -D -m 640 "$here/agent.toml" "$root/etc/eo-agent/agent.toml"
 install -D -m 644 "$here/../../agent/README.md" "$root/usr/share/doc/eo-agent/README.md"
+install -D -m 644 "$here/gateway.toml" "$root/usr/share/doc/eo-agent/gateway.toml"
+install -D -m 644 "$here/../../LICENSE" "$root/usr/share/doc/eo-agent/copyright"
 mkdir -p "$root/DEBIAN"
 cat >"$root/DEBIAN/control" <<CONTROL
 Package: eo-agent
@@ -51,14 +54,20 @@ cat >"$root/DEBIAN/prerm" <<'SCRIPT'
 #!/bin/sh
 set -e
 if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-  systemctl disable --now eo-agent.service >/dev/null || true
+  systemctl disable --now eo-agent.service eo-agent-meters.service >/dev/null || true
 fi
 SCRIPT
 cat >"$root/DEBIAN/postrm" <<'SCRIPT'
 #!/bin/sh
 set -e
+# Settings and the secrets beside them, what the spool still held, and links of `systemctl enable`.
 if [ "$1" = purge ]; then
-  rm -rf /var/lib/eo-agent
+  rm -rf /var/lib/eo-agent /etc/eo-agent
+  rm -f /etc/systemd/system/multi-user.target.wants/eo-agent.service
+  rm -f /etc/systemd/system/multi-user.target.wants/eo-agent-meters.service
+fi
+if [ -d /run/systemd/system ]; then
+  systemctl daemon-reload || true
 fi
 SCRIPT
 chmod 755 "$root"/DEBIAN/p*

@@ -9,6 +9,9 @@
 //!   one that was there before the agent counts from the first look on.
 //! - What ended between two looks is not lost: see `children`. A row holds the
 //!   time of its process and of the children of it that nobody saw.
+//! - What no process shows is told by its cgroup, as a row of pid 0 with the
+//!   command `[ended]`, where all processes of the cgroup work for one workload:
+//!   see `cgroup_time`.
 //! - A process that used no CPU and did not change is left out, but never for
 //!   longer than `RESEND_SECONDS`.
 //! - What is not readable of one process is NULL in that process' row, and
@@ -18,15 +21,17 @@
 //! - Context switches need one file per thread, and are read only for
 //!   processes that are busy in two intervals in a row.
 
+mod cgroup_time;
 mod children;
 mod kin;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cgroup_time::{Balances, Used};
 use children::Ended;
 
 use crate::cgroup;
@@ -56,6 +61,9 @@ const STAT_BYTES: usize = 1024;
 
 /// Ids of containers and pods that are remembered as asked about.
 const MAX_ASKED: usize = 16_384;
+
+/// Cgroups whose counters are read at a look.
+const MAX_CGROUPS: usize = 2048;
 
 /// Ended processes are remembered a little longer than a profile's window.
 const REMEMBER_SECONDS: f64 = 15.0;
@@ -90,6 +98,8 @@ pub struct Process {
     pub placement: Option<Arc<Placement>>,
     /// Of the guest that it runs.
     pub vm_uuid: Option<Arc<str>>,
+    /// Path of the cgroup that its CPU time is charged to.
+    cgroup: Option<Arc<str>>,
     pub kernel_thread: bool,
     pub first_seen: f64,
     /// CPU seconds since the agent knows it.
@@ -148,6 +158,9 @@ pub struct Scanner {
     directory: Arc<Directory>,
     /// Ids that a runtime was asked about.
     asked: HashSet<Arc<str>>,
+    /// Where the counter of each cgroup is, by its path.
+    counters: BTreeMap<Arc<str>, PathBuf>,
+    balances: Balances,
     /// CPU quota by the text of `/proc/PID/cgroup`, and when it was read.
     quotas: HashMap<String, (Option<f64>, f64)>,
 }
@@ -165,6 +178,8 @@ impl Scanner {
             names: None,
             directory: Arc::default(),
             asked: HashSet::new(),
+            counters: BTreeMap::new(),
+            balances: Balances::default(),
             quotas: HashMap::new(),
         }
     }
@@ -194,6 +209,7 @@ impl Scanner {
         let mut gone = self.take_gone(&stats);
         self.meet(&stats, now);
         let mut rows = Vec::new();
+        let mut told: HashMap<Arc<str>, f64> = HashMap::new();
         let mut alive = HashMap::with_capacity(stats.len());
         let mut may_keep_open = self.max_open_files;
         for Reading { pid, stat, file } in stats {
@@ -203,14 +219,21 @@ impl Scanner {
             if let Some(interval) = interval {
                 let ended = gone.get_mut(&pid).map(Vec::as_mut_slice).unwrap_or_default();
                 let (ended_rows, unseen_ticks) = self.settle(&mut process, &stat, ended, interval);
-                rows.extend(ended_rows);
-                rows.extend(self.observe(&mut process, &stat, unseen_ticks, now, interval));
+                for (cgroup, row) in ended_rows {
+                    *told.entry(cgroup).or_default() += row.cpu_seconds;
+                    rows.push(row);
+                }
+                if let Some(row) = self.observe(&mut process, &stat, unseen_ticks, now, interval) {
+                    *told.entry(charged_to(&process)).or_default() += row.cpu_seconds;
+                    rows.push(row);
+                }
             }
             process.children_ticks = process.children_ticks.max(stat.children_ticks);
             process.ppid = stat.ppid;
             alive.insert(pid, process);
         }
         self.table = alive;
+        rows.extend(self.of_cgroups(&told, interval));
         let gone = gone.into_values().flatten();
         self.ended.extend(gone.map(|process| (now.boot_seconds, process)));
         self.ended.retain(|(at, _)| now.boot_seconds - at < REMEMBER_SECONDS);
@@ -321,7 +344,7 @@ impl Scanner {
         stat: &Stat,
         ended: &mut [Process],
         interval: f64,
-    ) -> (Vec<SampleRow>, u64) {
+    ) -> (Vec<(Arc<str>, SampleRow)>, u64) {
         let grown = stat.children_ticks.saturating_sub(parent.children_ticks);
         if grown == 0 && ended.is_empty() {
             parent.owed_ticks = 0;
@@ -339,9 +362,54 @@ impl Scanner {
             let cpu_seconds = ticks as f64 / self.units.ticks_per_second;
             process.cpu_seconds += cpu_seconds;
             let rss_pages = process.sent.as_ref().map_or(0, |sent| sent.rss_pages);
-            self.row(process, cpu_seconds, rss_pages, interval)
+            (charged_to(process), self.row(process, cpu_seconds, rss_pages, interval))
         });
         (rows.collect(), shares.parent)
+    }
+
+    /// Rows for what cgroups used and no process shows.
+    fn of_cgroups(
+        &mut self,
+        told: &HashMap<Arc<str>, f64>,
+        interval: Option<f64>,
+    ) -> Vec<SampleRow> {
+        let mut inside: BTreeMap<Arc<str>, Vec<&Process>> = BTreeMap::new();
+        for process in self.table.values() {
+            inside.entry(charged_to(process)).or_default().push(process);
+        }
+        self.counters.retain(|path, _| inside.contains_key(path));
+        let used = |(path, processes): (&Arc<str>, &Vec<&Process>)| {
+            let total_seconds = cgroup::cpu_seconds(self.counters.get(path)?)?;
+            Some((path.clone(), Used { total_seconds, processes: processes.len() }))
+        };
+        let now = inside.iter().take(MAX_CGROUPS).filter_map(used).collect();
+        let due = self.balances.settle(&now, told, 1.0 / self.units.ticks_per_second);
+        let Some(interval) = interval else { return Vec::new() };
+        let row = |(path, seconds): (Arc<str>, f64)| {
+            let processes = inside.get(&path)?;
+            let oldest = processes.iter().min_by_key(|one| (one.started_ms, one.pid))?;
+            let of_one = processes.iter().all(|one| one.workload == oldest.workload);
+            of_one.then(|| SampleRow {
+                pid: 0,
+                command: "[ended]".into(),
+                ..self.row(oldest, seconds, 0, interval)
+            })
+        };
+        let mut rows: Vec<SampleRow> = Vec::new();
+        for row in due.into_iter().filter_map(row) {
+            // Two cgroups of one workload that began together have one row: pid and start are its key.
+            let same = |one: &&mut SampleRow| {
+                (&one.workload, one.process_started_ms) == (&row.workload, row.process_started_ms)
+            };
+            match rows.iter_mut().find(same) {
+                Some(one) => {
+                    one.cpu_seconds += row.cpu_seconds;
+                    one.cpu_pct += row.cpu_pct;
+                }
+                None => rows.push(row),
+            }
+        }
+        rows
     }
 
     /// The columns that every row has.
@@ -377,7 +445,7 @@ impl Scanner {
         self.table.values()
     }
 
-    fn discover(&self, pid: i32, stat: &Stat, now: Moment) -> Process {
+    fn discover(&mut self, pid: i32, stat: &Stat, now: Moment) -> Process {
         let started = stat.start_ticks as f64 / self.units.ticks_per_second;
         // A tick of slack: start times are rounded down.
         let new = self.previous.is_some_and(|previous| started + 0.01 >= previous.boot_seconds);
@@ -392,6 +460,7 @@ impl Scanner {
             pod_id: None,
             placement: None,
             vm_uuid: None,
+            cgroup: None,
             kernel_thread: stat.kernel_thread,
             first_seen: now.boot_seconds,
             cpu_seconds: 0.0,
@@ -418,7 +487,7 @@ impl Scanner {
         process
     }
 
-    fn identify(&self, process: &mut Process, stat: &Stat) {
+    fn identify(&mut self, process: &mut Process, stat: &Stat) {
         let pid = process.pid;
         let read = |name| {
             let mut buffer = Vec::new();
@@ -439,7 +508,9 @@ impl Scanner {
         if process.ended && !process.command.is_empty() {
             return;
         }
-        let membership = cgroup::membership(&String::from_utf8_lossy(&cgroup));
+        let cgroup = String::from_utf8_lossy(&cgroup);
+        process.cgroup = self.charged(&cgroup);
+        let membership = cgroup::membership(&cgroup);
         process.container_id = membership.container_id.as_deref().map(Arc::from);
         process.pod_id = membership.pod_id.as_deref().map(Arc::from);
         let guest = exe_text.and_then(|exe| guest(basename(exe), &cmdline));
@@ -460,6 +531,14 @@ impl Scanner {
         if process.container_id.is_some() || process.pod_id.is_some() {
             place(process, &self.directory);
         }
+    }
+
+    /// The cgroup that pays for a process; its counter's place is remembered.
+    fn charged(&mut self, text: &str) -> Option<Arc<str>> {
+        let (path, directory) = cgroup::cpu_time_directory(&self.cgroupfs, text)?;
+        let path: Arc<str> = path.into();
+        self.counters.entry(path.clone()).or_insert(directory);
+        Some(path)
     }
 
     /// Rings for ids that no runtime has told yet; once each, for some are told by none.
@@ -584,10 +663,10 @@ impl Scanner {
                 .as_deref()
                 .and_then(status::cpus_allowed)
                 .map(f64::from);
-            let quota = self
-                .proc
-                .process_text(process.pid, "cgroup")
-                .and_then(|text| self.quota(text, now));
+            let cgroup = self.proc.process_text(process.pid, "cgroup");
+            // It may have been moved since it was met.
+            process.cgroup = cgroup.as_deref().and_then(|text| self.charged(text));
+            let quota = cgroup.and_then(|text| self.quota(text, now));
             process.cpus_allowed = match (affinity, quota) {
                 (Some(affinity), Some(quota)) => Some(affinity.min(quota)),
                 (affinity, quota) => affinity.or(quota),
@@ -595,6 +674,11 @@ impl Scanner {
         }
         process.cpus_allowed
     }
+}
+
+/// Where it is not known, the root's counter holds it.
+fn charged_to(process: &Process) -> Arc<str> {
+    process.cgroup.clone().unwrap_or_else(|| cgroup_time::ROOT.into())
 }
 
 /// How many `stat` files may stay open: half of what this process may open.

@@ -394,3 +394,59 @@ fn a_quiet_process_is_sent_without_looking_further() {
     fake.process(10, 6, 100);
     assert_eq!(fake.scan(134.0)[0].cpus_allowed, Some(2.0), "what was read last");
 }
+
+/// A process whose children are reaped by nobody that is read, in a cgroup with a counter.
+fn in_a_cgroup(membership: &str, count: impl Fn(&Fake, u64)) {
+    let mut fake = Fake::new();
+    let look = |fake: &mut Fake, ticks, hundredths, at| {
+        fake.process(10, ticks, 100);
+        fake.file(10, "cgroup", membership);
+        fake.file(10, "environ", "EO_WORKLOAD=web\0");
+        count(fake, hundredths);
+        fake.scan(at)
+    };
+    look(&mut fake, 0, 5_000, 100.0);
+    let rows = look(&mut fake, 50, 5_250, 102.0);
+    let told: Vec<_> = rows.iter().map(|row| (row.pid, &*row.command, row.cpu_seconds)).collect();
+    assert_eq!(told, [(10, "work", 0.5), (0, "[ended]", 2.0)]);
+    assert_eq!((&*rows[1].workload, rows[1].workload_kind.as_ref()), ("declared/web", "declared"));
+    assert_eq!((rows[1].mem_bytes, rows[1].cpu_pct), (0, 100.0));
+    // Nothing more was used: nothing more is told.
+    assert!(look(&mut fake, 50, 5_250, 104.0).is_empty());
+    // Two workloads in one cgroup: whose time it was is not known.
+    fake.process(11, 0, 10_390);
+    fake.file(11, "cgroup", membership);
+    look(&mut fake, 50, 5_250, 106.0);
+    let rows = look(&mut fake, 50, 5_550, 108.0);
+    assert!(rows.iter().all(|row| row.pid != 0), "{rows:?}");
+}
+
+#[test]
+fn what_no_process_shows_is_told_by_the_cgroup_in_version_1() {
+    in_a_cgroup("3:cpu,cpuacct:/svc\n0::/elsewhere\n", |fake, hundredths| {
+        let directory = fake.root.path().join("cpu,cpuacct/svc");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("cpuacct.usage"), format!("{}\n", hundredths * 10_000_000))
+            .unwrap();
+    });
+}
+
+#[test]
+fn what_no_process_shows_is_told_by_the_cgroup_in_version_2() {
+    in_a_cgroup("0::/svc\n", |fake, hundredths| {
+        let directory = fake.root.path().join("svc");
+        fs::create_dir_all(&directory).unwrap();
+        let stat = format!("usage_usec {}\nuser_usec 0\nsystem_usec 0\n", hundredths * 10_000);
+        fs::write(directory.join("cpu.stat"), stat).unwrap();
+    });
+}
+
+#[test]
+fn a_cgroup_without_a_counter_tells_nothing() {
+    let mut fake = Fake::new();
+    for (ticks, at) in [(0, 100.0), (50, 102.0), (90, 104.0)] {
+        fake.process(10, ticks, 100);
+        fake.file(10, "cgroup", "0::/../svc\n");
+        assert!(fake.scan(at).iter().all(|row| row.pid == 10));
+    }
+}

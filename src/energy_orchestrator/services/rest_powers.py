@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from energy_orchestrator.analyze.estimator import PowerCurve
-from energy_orchestrator.analyze.idle_fit import LoadBin, fitted_idle
+from energy_orchestrator.analyze.idle_fit import QUIET_LOAD, LoadBin, fitted_idle
 from energy_orchestrator.model.units import Tier
 from energy_orchestrator.services import series_queries
 from energy_orchestrator.services.calibrations import Queries
@@ -33,8 +33,11 @@ class Seen:
 
     def at_rest(self, threads: float, curve: PowerCurve) -> tuple[float, float]:
         """Watts at rest and the load that they are of: none where they are fitted from several loads."""
+        quietest = self.busy_cores / threads
+        if quietest <= QUIET_LOAD:
+            return self.watts, quietest
         fitted = fitted_idle(self.bins, self.watts, threads, lambda load: curve.active(load)[0])
-        return (fitted, 0.0) if fitted is not None else (self.watts, self.busy_cores / threads)
+        return (fitted, 0.0) if fitted is not None else (self.watts, quietest)
 
 
 class RestPowers:
