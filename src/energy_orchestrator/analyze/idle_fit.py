@@ -17,7 +17,7 @@ from scipy.optimize import nnls
 
 from energy_orchestrator.analyze.attribution import Floats
 
-QUIET_LOAD = 0.01
+QUIET_LOAD = 0.02
 """A node that was seen at no more load than this was seen at rest: its lowest power is no guess."""
 LEAST_SPREAD = 0.2
 """Of the loads seen. Nearer ones say nothing of the intercept."""
