@@ -318,51 +318,90 @@ fn in_memory(bytes: &[u8]) -> Option<File> {
 mod tests {
     use super::*;
 
+    type Door = (&'static str, fn(&[u8]));
+    const DOORS: [Door; 23] = [
+        ("process_files", process_files),
+        ("node_files", node_files),
+        ("cgroup", cgroup),
+        ("workload_key", workload_key),
+        ("language", language),
+        ("perf_records", perf_records),
+        ("code_names", code_names),
+        ("go_table", go_table),
+        ("unwind_table", unwind_table),
+        ("snmp", snmp),
+        ("redfish", redfish),
+        ("prometheus", prometheus),
+        ("ipmitool", ipmitool),
+        ("replay_log", replay_log),
+        ("spool", spool),
+        ("settings", settings),
+        ("snmp_v3", snmp_v3),
+        ("cri", cri),
+        ("docker", docker),
+        ("kubelet", kubelet),
+        ("arguments", arguments),
+        ("versions", versions),
+        ("attach", attach),
+    ];
+
+    fn seeds() -> Vec<Vec<u8>> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds");
+        let folders = std::fs::read_dir(folder).unwrap().flatten().filter(|f| f.path().is_dir());
+        folders
+            .flat_map(|folder| std::fs::read_dir(folder.path()).unwrap().flatten())
+            .map(|seed| std::fs::read(seed.path()).unwrap())
+            .collect()
+    }
+
     /// Without a fuzzer: the seeds, cut and damaged in every place, through every door.
     #[test]
     fn damaged_seeds_break_nothing() {
-        let doors: [fn(&[u8]); 23] = [
-            process_files,
-            node_files,
-            cgroup,
-            workload_key,
-            language,
-            perf_records,
-            code_names,
-            go_table,
-            unwind_table,
-            snmp,
-            redfish,
-            prometheus,
-            ipmitool,
-            replay_log,
-            spool,
-            settings,
-            snmp_v3,
-            cri,
-            docker,
-            kubelet,
-            arguments,
-            versions,
-            attach,
-        ];
-        let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds");
-        let mut seen = 0;
-        for folder in std::fs::read_dir(seeds).unwrap().flatten().filter(|f| f.path().is_dir()) {
-            for seed in std::fs::read_dir(folder.path()).unwrap().flatten() {
-                let bytes = std::fs::read(seed.path()).unwrap();
-                doors.iter().for_each(|door| door(&bytes));
-                for at in (0..bytes.len()).step_by(7) {
-                    let mut damaged = bytes.clone();
-                    damaged[at] ^= 0xff;
-                    doors.iter().for_each(|door| {
-                        door(&damaged);
-                        door(&bytes[..at]);
-                    });
-                }
-                seen += 1;
+        let seeds = seeds();
+        assert!(seeds.len() > 30, "{} seeds", seeds.len());
+        for bytes in seeds {
+            DOORS.iter().for_each(|(_, door)| door(&bytes));
+            for at in (0..bytes.len()).step_by(7) {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 0xff;
+                DOORS.iter().for_each(|(_, door)| {
+                    door(&damaged);
+                    door(&bytes[..at]);
+                });
             }
         }
-        assert!(seen > 30, "{seen} seeds");
+    }
+
+    /// Pieces of seeds put together at random, with random bytes in them: where building the fuzz targets takes too
+    /// long. `EO_FUZZ_DOORS=cri,docker EO_FUZZ_SECONDS=30 cargo test --features fuzzing -- --ignored random --nocapture`
+    #[test]
+    #[ignore = "runs for EO_FUZZ_SECONDS a door"]
+    fn random_damage_breaks_nothing() {
+        let told = |name| std::env::var(name).unwrap_or_default();
+        let seconds = told("EO_FUZZ_SECONDS").parse().unwrap_or(1);
+        let wanted = told("EO_FUZZ_DOORS");
+        let (seeds, mut random) = (seeds(), fastrand::Rng::with_seed(4));
+        let chosen = |name: &str| wanted.is_empty() || wanted.split(',').any(|one| one == name);
+        for (name, door) in DOORS.iter().filter(|(name, _)| chosen(name)) {
+            let (started, mut tried) = (Instant::now(), 0u64);
+            while started.elapsed().as_secs() < seconds {
+                let mut bytes = Vec::new();
+                for _ in 0..random.usize(1..4) {
+                    let seed = &seeds[random.usize(..seeds.len())];
+                    let from = if random.bool() { 0 } else { random.usize(..=seed.len()) };
+                    let to =
+                        if random.bool() { seed.len() } else { random.usize(from..=seed.len()) };
+                    bytes.extend(&seed[from..to]);
+                }
+                for _ in 0..random.usize(..6) {
+                    if let Some(at) = random.usize(..=bytes.len()).checked_sub(1) {
+                        bytes[at] = random.u8(..);
+                    }
+                }
+                door(&bytes);
+                tried += 1;
+            }
+            println!("{name}: {tried} inputs");
+        }
     }
 }

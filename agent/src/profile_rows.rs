@@ -154,7 +154,7 @@ mod tests {
             (0, 0, &["main (app)"], 6),
         ]);
         let mut made = rows(window, 19.0, known);
-        made.rows.sort_by(|a, b| a.sample_count.cmp(&b.sample_count));
+        made.rows.sort_by_key(|row| (row.sample_count, row.stack.join(";")));
         let told: Vec<_> = made
             .rows
             .iter()

@@ -1,12 +1,13 @@
 """Python below the running agent, whose looks at interpreters are bounded: several programs, several threads each.
 
 `eo-agent profile` spends what it takes (test_python_versions.py); the agent of a node may spend 0.15 % of a core on all
-Python programs together. Still at least 98 % of their samples have the program's own functions from root to leaf.
+Python programs together, and looks at eight at a time. Still at least 98 % of their samples have the program's own
+functions from root to leaf. They run in a pid namespace with their agent: it must not spend its time on other programs.
 """
 
 from __future__ import annotations
 
-import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -15,7 +16,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from .profiling import AGENT, PYTHON_CALLS, needs_agent_and_root, wait_until_busy, whole_calls
+from .profiling import AGENT, PYTHON_CALLS, needs_agent_and_root, whole_calls
+from .rig import missing
 from .test_short_lived import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -47,11 +49,19 @@ def whole(stacks: Counter[tuple[str, ...]], file: str) -> int:
     rooted: Counter[tuple[str, ...]] = Counter()
     for stack, count in stacks.items():
         own = [frame for frame in stack if file in frame]
-        further = bool(own) and own[0].startswith(f"{THREAD_ROOT} (") and stack[0].startswith("Thread._bootstrap")
+        further = bool(own) and own[0].startswith(f"{THREAD_ROOT} (") and "_bootstrap (" in stack[0]
         rooted[(f"<module> ({file})", *own) if further or not own else tuple(own)] += count
         if not own:
             del rooted[(f"<module> ({file})",)]
     return whole_calls(rooted, file)
+
+
+# The first process of the namespace: starts the programs, waits until they work, and becomes the agent's parent.
+NAMESPACE = """
+for n in $(seq 0 $(($1 - 1))); do EO_WORKLOAD=busy$n "$2" "$3/busy$n.py" "$3/started$n" & done
+for n in $(seq 0 $(($1 - 1))); do while [ ! -e "$3/started$n" ]; do sleep 0.1; done; done
+"$4" run --sink file --path "$3/rows" --interval-seconds 5 --profile-hz 19 --log-level error
+"""
 
 
 @pytest.mark.parametrize(("programs", "threads"), [(1, 1), (1, 4), (5, 1), (3, 4)])
@@ -60,27 +70,19 @@ def test_the_agent_of_a_node_sees_python_programs_by_their_own_functions(
 ) -> None:
     """At the default 19 Hz, in each program."""
     needs_agent_and_root()
-    rows, started = tmp_path / "rows", []
-    try:
-        for number in range(programs):
-            script = tmp_path / f"busy{number}.py"
-            script.write_text(THREADED_CALLS.replace("{threads}", str(threads)))
-            environment = {**os.environ, "EO_WORKLOAD": f"busy{number}"}
-            started.append(subprocess.Popen([sys.executable, str(script)], env=environment))
-        for program in started:
-            wait_until_busy(program.pid, 0.3)
-        options = ["--sink", "file", "--path", str(rows), "--interval-seconds", "5", "--profile-hz", "19"]
-        with subprocess.Popen([str(AGENT), "run", *options, "--log-level", "error"]) as agent:
-            try:
-                wait_for(lambda: enough(rows, programs), timeout=120)
-            finally:
-                agent.terminate()
-    finally:
-        for program in started:
-            program.kill()
-            program.wait()
+    if shutil.which("unshare") is None:
+        missing("unshare (util-linux) is needed")
+    for number in range(programs):
+        text = THREADED_CALLS.replace("{threads}", str(threads))
+        (tmp_path / f"busy{number}.py").write_text(f"import sys\nopen(sys.argv[1], 'w').close()\n{text}")
+    inside = ["sh", "-c", NAMESPACE, "sh", str(programs), sys.executable, str(tmp_path), str(AGENT)]
+    with subprocess.Popen(["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *inside]) as namespace:
+        try:
+            wait_for(lambda: enough(tmp_path / "rows", programs), timeout=150)
+        finally:
+            namespace.kill()
     shares = {}
-    for name, stacks in profiles(rows).items():
+    for name, stacks in sorted(profiles(tmp_path / "rows").items()):
         if name.startswith("busy"):
             right = whole(stacks, f"{name}.py")
             shares[name] = right / stacks.total()

@@ -106,6 +106,7 @@ def test_the_judge_knows_what_stops_above_the_work_and_what_is_told_as_truncated
     deep = Case("x", "g", Path("x"), (("main", "down", "down", "down", "work"),), truncated=frozenset({TOO_DEEP}))
     for frames, right in [
         ((TOO_DEEP, "down (x)", "down (x)", "work (x)"), True),
+        (("main (x)", "down (x)"), True),
         (("main (x)", "down (x)", "down (x)", "down (x)", "work (x)"), False),
         (("[truncated: no unwind table]", "down (x)", "work (x)"), False),
         ((TOO_DEEP,), False),

@@ -38,7 +38,8 @@ class Case:
     # What a function may call beside the chain: a pattern of the whole frame, by the caller.
     callees: Mapping[str, str] = field(default_factory=dict)
     works: frozenset[str] = frozenset()
-    # Too deep for the agent: right is the end of the chain below a root that says why the rest is missing.
+    # Too deep for the agent: right is the end of the chain below a root that says why the rest is missing. Caught on
+    # its way down it may be whole.
     truncated: frozenset[str] = frozenset()
     own: frozenset[str] = field(init=False, default=frozenset())
 
@@ -50,13 +51,16 @@ class Case:
         """Whether the program can have been in these calls: name and whole text of each frame in user space, from the
         root."""
         names = [name for name, _ in stack]
-        if self.truncated:
-            return len(names) > 1 and names[0] in self.truncated and self._ends_a_chain(tuple(names[1:]))
+        if names and names[0] in self.truncated:
+            return len(names) > 1 and self._ends_a_chain(tuple(names[1:]))
         first = next((index for index, name in enumerate(names) if name in self.own), None)
         if first is None or not all(STARTS.fullmatch(text) for _, text in stack[:first]):
             return False
         length = max(self._common(names[first:], chain) for chain in self.chains)
         below = stack[first + length :]
+        if self.truncated and length == max(map(len, self.chains)):
+            # Deeper than any stack that the agent can bring: it can't be whole.
+            return False
         # A callee may call what it likes, but nothing of the program.
         called = not below or re.fullmatch(self.callees.get(names[first + length - 1], "(?!)"), below[0][1])
         return length > 0 and bool(called) and not any(name in self.own for name, _ in below)
