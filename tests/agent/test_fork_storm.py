@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from .profiling import AGENT, needs_agent_and_root
 from .rig import free_port, missing
-from .test_short_lived import told, used, wait_for
+from .test_short_lived import counted, own_cgroup, told, used, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -25,6 +26,7 @@ SECONDS = 12
 GOAL_PER_SECOND = 1000
 # vfork and exit: the child does nothing, so that the rate is the kernel's and not a program's.
 STORM = """
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -33,6 +35,7 @@ STORM = """
 static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec + t.tv_nsec / 1e9; }
 int main(int argc, char **argv) {
   double end = now() + atof(argv[1]);
+  if (argc > 3) signal(SIGCHLD, SIG_IGN);
   long forks = 0;
   double next = now();
   while (now() < end) {
@@ -78,25 +81,35 @@ def storm_program(folder: Path) -> Path:
     return program
 
 
-def test_a_thousand_forks_a_second_are_accounted(tmp_path: Path) -> None:
-    """The workload's CPU seconds by the agent are the kernel's, within a tenth and two ticks."""
+@pytest.mark.parametrize("waits", [True, False], ids=["waited for", "ignored"])
+def test_a_thousand_forks_a_second_are_accounted(tmp_path: Path, waits: bool) -> None:
+    """The workload's CPU seconds by the agent are the kernel's, within a tenth and two ticks.
+
+    Of children that nobody waits for only the counter of their cgroup knows.
+    """
     if not os.access(AGENT, os.X_OK):
         missing("the agent is not built: run `make up` or cargo build --release in agent/")
     program, output = storm_program(tmp_path), tmp_path / "rows"
     options = ["--sink", "stdout", "--interval-seconds", "0.5", "--profile-hz", "19", "--log-level", "warn"]
     environment = {**os.environ, "EO_WORKLOAD": "storm"}
-    with output.open("wb") as out, subprocess.Popen([str(AGENT), "run", *options], stdout=out) as agent:
+    with (
+        own_cgroup("storm") if not waits else contextlib.nullcontext() as cgroup,
+        output.open("wb") as out,
+        subprocess.Popen([str(AGENT), "run", *options], stdout=out) as agent,
+    ):
         try:
             watch = psutil.Process(agent.pid)
             # The first look has to be over: what was there before counts from then on only.
             wait_for(lambda: output.stat().st_size > 0)
             before = sum(watch.cpu_times()[:2])
             arguments = [str(program), str(SECONDS), str(1.15 * GOAL_PER_SECOND)]
+            if cgroup is not None:
+                arguments = ["sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', str(cgroup), *arguments, "ignored"]
             with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment) as storm:
                 assert storm.stdout
                 forks = int(storm.stdout.readline())
                 cost = (sum(watch.cpu_times()[:2]) - before) / SECONDS
-                kernels = used(storm.pid)
+                kernels = used(storm.pid) if cgroup is None else counted(cgroup)
                 deadline = time.monotonic() + 30
                 while told(output, "storm") < kernels * 0.9 and time.monotonic() < deadline:
                     time.sleep(0.2)

@@ -7,7 +7,8 @@
 //! end of children that were known, and all of the children that lived and
 //! died unseen. The known ones get it first, as much as they used
 //! from look to look before; the rest is the parent's. A parent that lets the kernel reap its children
-//! (SIGCHLD ignored) has no such sum: their time stays in the node's total.
+//! (SIGCHLD ignored) has no such sum: their time is told by their cgroup, see
+//! `cgroup_time`.
 //!
 //! A parent may be read a moment before it waits for a child that is gone when
 //! its own turn comes. What was seen of that child is in the parent's sum one
