@@ -25,7 +25,7 @@ from rich.progress import track
 
 from benchmarks.report import DATA
 from energy_orchestrator.analyze.estimator.hardware import COLUMNS
-from energy_orchestrator.analyze.estimator.regression import PARTS
+from energy_orchestrator.analyze.estimator.regression import PARTS, SMOOTH
 from energy_orchestrator.analyze.estimator.training import (
     DEPTH,
     RATE,
@@ -87,7 +87,8 @@ def logs_held_out(data: TrainingData) -> tuple[dict[tuple[str, str, int], Floats
                 answers["lightgbm", place] = lightgbm_predicts(of_rest.rows, target, asked, part, settings)
                 seconds += time.perf_counter() - start
             for (library, place), value in answers.items():
-                for name, log in ((library, value), (f"{library} + process", 0.5 * (value + smooth))):
+                mean = (1 - SMOOTH[part]) * value + SMOOTH[part] * smooth
+                for name, log in ((library, value), (f"{library} + process", mean)):
                     whole = made.setdefault((name, part, place), np.empty(len(fold)))
                     whole[fold == k] = base_held + log
     return made, seconds / len(GRID) / len(PARTS) / len(np.unique(fold))

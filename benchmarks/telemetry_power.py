@@ -275,8 +275,9 @@ on a node whose meters are silent is told at the end.
 
 energy_languages: {programs} programs in many languages on one machine, RAPL watts of package and DRAM; every program is
 left out once. Inputs: cores busy, how long the run took, cache references and misses a second, the setting of the
-clock. Ways and settings were chosen on the row group of that name; {fresh} programs have had no say. Memory and the
-kind of language were tried there and made it no better. Aim: 5.5 %. The same program in the same language, run again
+clock. Ways and settings were chosen on the row group of that name; {fresh} programs have had no say. The kind of
+language was tried there and made it worse; memory is empty in the file. Aim: 5.5 %.
+The same program in the same language, run again
 at the same clock, is {repeated:.1f} % off the others: no way gets below that. `scaled by one run`: the first run of the
 same program in the same language has been measured, whatever the clock then. The last row asks an easier question:
 {folds} folds in which the program may be known in another language.
@@ -285,8 +286,8 @@ same program in the same language has been measured, whatever the clock then. Th
 
 kepler_nx12, one node against its ACPI meter, {time_blocks} blocks of time, the same ways and settings; two rows at each
 edge of a block are left out of the training. Inputs: the counters of a window of 3 s and of those before and after,
-so the answer comes one window late. Aim: 3 %. Where the node has RAPL, the calibration above does better than any of
-these:
+so the answer comes one window late; that was chosen on this very node.
+Aim: 3 %. Where the node has RAPL, the calibration above does better than any of these:
 
 {blocks}
 
@@ -296,7 +297,8 @@ maximum, since the file has no busy share. The model of its kind alone misses by
 
 {by_load}
 
-Short of the aim for programs, not for kepler_nx12. There the meter and the counters are not read at the same moment:
+Short of the aim for programs. On kepler_nx12 the trees reach it, the way that the programs would choose (the mean of
+both) does not. The meter and the counters there are not read at the same moment:
 where its reading differs by more than {step:.0f} W from one beside it ({moving:.0f} % of the rows) the trees miss by
 {at_steps:.1f} %, elsewhere by {still:.1f} %. Programs missed most: {worst}.
 A likely reason (not tested): which instructions run decides their watts, and these counters do not tell; one run of the

@@ -156,7 +156,8 @@ If a curve's place in the spread had nothing to do with the vendor (the pessimis
 Newer machines from older ones: trained on results up to the first year, tested on CPU models that appear after it, up
 to the second. The width of the interval for newer machines comes from the training years alone: from what models
 trained to 2, 4 and 6 years before their end missed of the three years after. That trees alone speak for newer CPUs was
-chosen on the first three shifts; the length scales of the Gaussian process were chosen on CPUs of all years.
+chosen on the first three shifts, with the fourth in the same look, where it helps full load and hurts idle; the length
+scales of the Gaussian process were chosen on CPUs of all years.
 {last}
 
 {shift}

@@ -42,10 +42,6 @@ class TdpList:
             if kind:
                 self._kinds.setdefault(kind, []).append(_Listed(number, key, watts))
 
-    def listed(self, names: Sequence[str]) -> Floats:
-        """Watts of each CPU as the list has them; NaN where it does not."""
-        return np.array([self.table.get(cpu_key(name), np.nan) for name in names], dtype=np.float64)
-
     def near(self, names: Sequence[str]) -> Floats:
         """Watts of the CPU nearest by name, the geometric mean of those equally near; NaN where none is near."""
         return np.array([self._nearest(cpu_key(name)) or np.nan for name in names], dtype=np.float64)
