@@ -46,6 +46,7 @@ time.sleep(600)
 UNWAITED = """
 import os, signal, sys, time
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+sys.stdin.readline()
 for _ in range(int(sys.argv[1])):
     child = os.fork()
     if child == 0:
@@ -166,10 +167,15 @@ def test_children_that_nobody_waits_for_are_their_cgroups(tmp_path: Path) -> Non
             parent = subprocess.Popen(
                 ["sh", "-c", enter, str(cgroup), *program],
                 env={**os.environ, "EO_WORKLOAD": "unwaited"},
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
             )
+            # A cgroup has a difference from the second look on.
+            wait_for(lambda: bool(samples(output, "unwaited")))
+            assert parent.stdin is not None
             assert parent.stdout is not None
+            print(file=parent.stdin, flush=True)
             assert parent.stdout.readline() == "done\n"
             total = counted(cgroup)
             by_processes = used(parent.pid)
