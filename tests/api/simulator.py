@@ -41,6 +41,7 @@ from energy_orchestrator.api.control_plane import (
     WorkloadView,
 )
 from energy_orchestrator.errors import ConflictError, DeniedError, InvalidInputError, NotFoundError
+from energy_orchestrator.model.fleet import FleetFile, NodeSpec
 
 STEPS = ["setScope 50 %", "smoke", "analysis", "setScope 100 %", "watch 30 s"]
 KNOBS = {"declared/inference": {"BATCH_MAX": ("1", "4", "8", "16")}, "declared/poller": {"POLL_MS": ("0", "50")}}
@@ -173,6 +174,10 @@ class Simulator:
             profiled=bool(work),
             labels=labels,
         )
+
+    def fleet(self, tenant: str, minutes: float) -> FleetFile:
+        node = NodeSpec(name="rack1-n07", cpu_cores=64, memory_gb=256, idle_watts=110, full_watts=420)
+        return FleetFile(tenant=tenant, nodes=(node,))
 
     def node_saving(self, tenant: str, change: NodeChangeAsked) -> SavingView:
         if "rack1-n07" not in change.changed:

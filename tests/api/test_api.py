@@ -21,6 +21,7 @@ READS = [
     "/api/v1/workloads/flamegraph?workload=declared/inference",
     "/api/v1/alerts",
     "/api/v1/workloads/sci",
+    "/api/v1/fleet",
     "/api/v1/workloads/cost?workload=declared/inference&by=both",
     "/api/v1/recommendations",
     f"/api/v1/recommendations/{BATCH}",

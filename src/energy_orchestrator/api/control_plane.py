@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from pydantic import AwareDatetime, BaseModel, Field
 
+from energy_orchestrator.model.fleet import FleetFile
+
 
 class BoundedView(BaseModel):
     """A value with its 90 % interval."""
@@ -398,6 +400,8 @@ class ControlPlane(Protocol):
     def sci(self, tenant: str, minutes: float) -> SciView: ...
 
     def workload_cost(self, tenant: str, workload: str, by: str, minutes: float) -> WorkloadCostView: ...
+
+    def fleet(self, tenant: str, minutes: float) -> FleetFile: ...
 
     def node_saving(self, tenant: str, change: NodeChangeAsked) -> SavingView: ...
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
@@ -36,6 +36,7 @@ from energy_orchestrator.api.control_plane import (
 router = APIRouter(prefix="/api/v1")
 
 Minutes = Annotated[float, Query(gt=0, le=7 * 24 * 60, description="How far back, in minutes.")]
+FleetMinutes = Annotated[float, Query(gt=0, le=30 * 24 * 60, description="How far back, in minutes.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many, the largest first.")]
 
 CSV_COLUMNS = (
@@ -94,6 +95,12 @@ def workload_cost(
 ) -> WorkloadCostView:
     """J/op of one workload by version and node type, and by how much they differ, with intervals."""
     return plane.workload_cost(tenant, workload, by, minutes)
+
+
+@router.get("/fleet", tags=["nodes"])
+def fleet(plane: Plane, tenant: Tenant, minutes: FleetMinutes = 24 * 60) -> dict[str, Any]:
+    """Nodes and workloads that really run, as a fleet file (docs/fleet-file.md) to complete and to plan with."""
+    return plane.fleet(tenant, minutes).model_dump(mode="json", exclude_defaults=True)
 
 
 @router.post("/savings/nodes", tags=["nodes"])

@@ -10,6 +10,7 @@ from energy_orchestrator.cli import (
     alike,
     analysing,
     costing,
+    describing,
     estimating,
     judging,
     looking,
@@ -46,6 +47,7 @@ app.command()(looking.nodes)
 looking.workloads.command("cost")(costing.cost)
 looking.workloads.command("sci")(costing.sci)
 app.add_typer(looking.workloads, name="workloads")
+looking.recommendations.command("describe")(describing.describe)
 looking.recommendations.command("plan")(planning.plan)
 app.add_typer(looking.recommendations, name="recommendations")
 app.command()(acting.approve)

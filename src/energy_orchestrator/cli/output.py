@@ -35,9 +35,19 @@ def console() -> Console:
     return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
-def print_json(value: Any) -> None:
+def json_text(value: Any) -> str:
     """JSON with stable indentation."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def print_json(value: Any) -> None:
+    """The same, printed."""
+    print(json_text(value))
+
+
+def hint(line: str) -> None:
+    """A remark beside what is printed: on standard error, so that a pipe gets the result alone."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(line))
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], *, empty: str) -> None:

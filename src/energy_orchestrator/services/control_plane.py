@@ -34,6 +34,7 @@ from energy_orchestrator.api.control_plane import (
 )
 from energy_orchestrator.audit import chain, head_file
 from energy_orchestrator.errors import ConflictError, NotFoundError
+from energy_orchestrator.model.fleet import FleetFile
 from energy_orchestrator.model.recommendation import Recommendation, RecommendationStatus
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.services import run_import, views
@@ -96,6 +97,10 @@ class EmbeddedControlPlane:
     def workload_cost(self, tenant: str, workload: str, by: str, minutes: float) -> WorkloadCostView:
         """As the port says."""
         return self._series.workload_cost(tenant, _key(workload), By(by), self._since(minutes), self._clock())
+
+    def fleet(self, tenant: str, minutes: float) -> FleetFile:
+        """As the port says."""
+        return self._series.fleet(tenant, self._since(minutes), self._clock())
 
     def node_saving(self, tenant: str, change: NodeChangeAsked) -> SavingView:
         """As the port says."""

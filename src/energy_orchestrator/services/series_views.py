@@ -23,11 +23,13 @@ from energy_orchestrator.api.control_plane import (
     WorkloadView,
 )
 from energy_orchestrator.errors import NotFoundError
+from energy_orchestrator.model.fleet import FleetFile
 from energy_orchestrator.model.units import SECONDS_PER_DAY, Bounded
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.services import operation_queries, series_queries
 from energy_orchestrator.services.alerts import Alerts
 from energy_orchestrator.services.cost_views import cost_view
+from energy_orchestrator.services.live_fleet import live_fleet
 from energy_orchestrator.services.measurements import Series
 from energy_orchestrator.services.node_savings import NodeChange, NodeSavings
 from energy_orchestrator.services.operation_costs import By, OperationCosts
@@ -105,6 +107,10 @@ class SeriesViews:
         """J/op by version, node type or both; NotFoundError where nothing is known of the workload."""
         found = self._costs.of(tenant, workload, start, end, by)
         return cost_view(tenant, workload, by, found, self._uncounted(tenant, workload))
+
+    def fleet(self, tenant: str, start: datetime, end: datetime) -> FleetFile:
+        """What runs where, as a fleet file."""
+        return live_fleet(self._series, tenant, start, end)
 
     def node_saving(self, tenant: str, asked: NodeChangeAsked, now: datetime) -> SavingView:
         """What a change to whole nodes saved."""
