@@ -47,14 +47,16 @@ fn bounded(answer: &Answer, told: usize) {
     assert!(answer.containers.len() <= told && answer.pods.len() <= told);
 }
 
-/// The arguments of QEMU and of a JVM.
+/// The arguments of QEMU, and those of a JVM with its environment and argument files.
 pub fn arguments(bytes: &[u8]) {
     for program in ["qemu-system-x86_64", "qemu-kvm"] {
         let Some(found) = guest::guest(program, bytes) else { panic!("{program} is a hypervisor") };
         assert!(found.name.is_none_or(|name| !name.is_empty()));
         assert!(found.uuid.is_none_or(|uuid| uuid.len() == 36));
     }
-    for setting in runtime_settings::jvm_options(bytes) {
+    let (cmdline, environ) = bytes.split_at(bytes.len() / 2);
+    let file = |_: &str| Some(String::from_utf8_lossy(bytes).into_owned());
+    for setting in runtime_settings::jvm_options(cmdline, environ, file) {
         assert!(!setting.contains('/') && setting.contains('='), "{setting}");
     }
     let _ = runtime_settings::thread_counts(bytes);

@@ -63,7 +63,7 @@ def corrected(prior: Prior, measured: Measured) -> Prior:
     seen = near if len(near) >= ENOUGH else [ratio for ratio, _ in held]
     if len(seen) < ENOUGH:
         seen = [*seen, prior.ratio.lower, prior.ratio.upper]
-    return Prior(Bounded(value, min(*seen, prior.ratio.value), max(*seen, value)), confidence, reason)
+    return Prior(Bounded(value, min(*seen, prior.ratio.value, value), max(*seen, value)), confidence, reason)
 
 
 def _reason(tries: Tries) -> str:
