@@ -129,7 +129,7 @@ def observe(
         "peak_rss_mb": round(max(resident) / 1e6, 1),
         "ending_cpu_seconds": round(whole.ru_utime + whole.ru_stime - before - used, 2),
         "whole_run_cpu_pct": round(100 * (whole.ru_utime + whole.ru_stime) / ran, 3),
-        "whole_run_peak_mb": round(whole.ru_maxrss * 1024 / 1e6, 1),
+        "whole_run_peak_mb": _peak_mb(whole.ru_maxrss),
         "seconds": round(elapsed, 1),
         **further,
     }
@@ -146,3 +146,10 @@ def ended(child: subprocess.Popen[bytes]) -> resource.struct_rusage:
         if time.monotonic() > deadline:
             child.kill()
         time.sleep(0.02)
+
+
+def _peak_mb(kilobytes: int) -> float | None:
+    """Of a child, by the kernel. It begins with what this process had resident when it forked: None where the child
+    did not get beyond that."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(kilobytes * 1024 / 1e6, 1) if kilobytes > own else None
