@@ -21,6 +21,7 @@ import pytest
 
 from energy_orchestrator.analyze.gpu_shares import EMPTY
 from energy_orchestrator.model.wire import Kind
+from energy_orchestrator.services import series_queries
 from energy_orchestrator.services.gpu_energy import gpu_energy
 from energy_orchestrator.store.series.chdb_store import ChdbSeriesStore
 from energy_orchestrator.store.series.rows import stored_schema
@@ -261,7 +262,8 @@ def test_the_energy_of_a_board_becomes_that_of_the_workloads_on_it(tmp_path: Pat
         pack = {"tenants": ["local"], "hosts": ["node-a"]}
         during = {"start": start, "end": end, "window_ms": window / timedelta(milliseconds=1), **pack}
         rest = {("local", "node-a", row["zone"]): (20.0, "made") for row in meters}
-        energy = gpu_energy(store, nodes, during, rest)
+        meters = store.query(series_queries.METER_WINDOWS, during)
+        energy = gpu_energy(store, nodes, meters, during, rest)
     boards = {row["zone"]: row for row in energy.gpus.to_pylist()}
     drawn = sum(row["energy_joules"] for row in meters if row["zone"] == zone)
     assert boards[zone]["gpu_joules"] == pytest.approx(drawn)

@@ -57,7 +57,8 @@ def asked(world: World, seconds: int = WINDOW, rest: Any = None) -> GpuEnergy:
             "window_end": pa.array(ends, pa.timestamp("ms", "UTC")), "covered_seconds": [float(WINDOW)] * len(ends),
         }
     )  # fmt: skip
-    return gpu_energy(world.store, nodes, during(seconds), REST if rest is None else rest)
+    meters = world.store.query(series_queries.METER_WINDOWS, during(seconds))
+    return gpu_energy(world.store, nodes, meters, during(seconds), REST if rest is None else rest)
 
 
 def joules(energy: GpuEnergy) -> dict[str, float | None]:

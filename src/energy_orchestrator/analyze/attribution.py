@@ -78,24 +78,25 @@ def attribute(
     above = node_joules - idle
     own = np.sum([it.of_rows for it in apart], axis=0) if apart else np.zeros(row_node.size)
     nobody = np.sum([it.of_nobody for it in apart], axis=0) if apart else np.zeros(node_joules.size)
-    known = _by_node(own, row_node, node_joules.size) + nobody
+    known = by_node(own, row_node, node_joules.size) + nobody
     scale = np.divide(above, known, out=np.ones_like(above), where=known > above)
     by_cpu = share(np.maximum(above - known * scale, 0.0), busy_cpu_seconds, row_node, row_cpu_seconds)
     workload_active = own * scale[row_node] + by_cpu.of_rows
-    active = _by_node(workload_active, row_node, node_joules.size)
+    active = by_node(workload_active, row_node, node_joules.size)
     return Attribution(idle, active, node_joules - idle - active, workload_active)
 
 
 def share(joules: Floats, whole: Floats, row_node: Indexes, row_weight: Floats) -> Apart:
     """Joules of each node-window by the rows' weights; `whole` is the weight of all that drew them, NaN where it is
     unknown (then the rows are all), and what it exceeds the rows by belongs to nobody."""
-    seen = _by_node(row_weight, row_node, joules.size)
+    seen = by_node(row_weight, row_node, joules.size)
     total = np.fmax(np.where(np.isnan(whole), 0.0, whole), seen)
     divisor = total[row_node]
     part = np.divide(row_weight, divisor, out=np.zeros_like(divisor), where=divisor > 0)
     of_rows = part * joules[row_node]
-    return Apart(of_rows, np.maximum(joules - _by_node(of_rows, row_node, joules.size), 0.0))
+    return Apart(of_rows, np.maximum(joules - by_node(of_rows, row_node, joules.size), 0.0))
 
 
-def _by_node(values: Floats, row_node: Indexes, nodes: int) -> Floats:
+def by_node(values: Floats | NDArray[np.bool_], row_node: Indexes, nodes: int) -> Floats:
+    """Sum of the rows' values for each node-window (or GPU, or whatever `row_node` counts)."""
     return np.bincount(row_node, weights=values, minlength=nodes).astype(np.float64)

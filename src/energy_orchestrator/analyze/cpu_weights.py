@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from energy_orchestrator.analyze.attribution import Floats, Indexes
+from energy_orchestrator.analyze.attribution import Floats, Indexes, by_node
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ def weigh(
     of_node = node_speed[row_node]
     both = _known(row_speed) & _known(of_node)
     relative = np.divide(row_speed, of_node, out=np.zeros_like(of_node), where=both)
-    counted_seconds = _by_node(np.where(both, row_cpu_seconds, 0.0), row_node, busy_cpu_seconds.size)
-    counted_weight = _by_node(row_cpu_seconds * relative, row_node, busy_cpu_seconds.size)
+    counted_seconds = by_node(np.where(both, row_cpu_seconds, 0.0), row_node, busy_cpu_seconds.size)
+    counted_weight = by_node(row_cpu_seconds * relative, row_node, busy_cpu_seconds.size)
     left = _left(busy_cpu_seconds, counted_seconds, counted_weight)
     rows = row_cpu_seconds * np.where(both, relative, left[row_node])
     return Weighted(counted_weight + left * np.maximum(busy_cpu_seconds - counted_seconds, 0.0), rows)
@@ -53,10 +53,6 @@ def _left(busy: Floats, counted_seconds: Floats, counted_weight: Floats) -> Floa
     seconds, weight = busy - counted_seconds, busy - counted_weight
     sensible = (seconds > 0) & (weight > 0)
     return np.divide(weight, seconds, out=np.ones_like(busy), where=sensible)
-
-
-def _by_node(values: Floats, row_node: Indexes, nodes: int) -> Floats:
-    return np.bincount(row_node, weights=values, minlength=nodes).astype(np.float64)
 
 
 def _known(speed: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

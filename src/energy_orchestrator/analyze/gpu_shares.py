@@ -26,8 +26,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Indexes = NDArray[np.intp]
+from energy_orchestrator.analyze.attribution import Floats, Indexes, by_node
+
 Flags = NDArray[np.bool_]
 Words = NDArray[np.str_]
 
@@ -94,7 +94,7 @@ def share(gpu_joules: Floats, rest_joules: Floats, rows: GpuRows) -> GpuShares:
     above = gpu_joules - idle
     weight, method, why = _weights(rows, gpu_joules.size)
     row_joules = np.where(rows.named, weight, np.nan) * above[rows.gpu]
-    active = _sum(rows.gpu, np.nan_to_num(row_joules), gpu_joules.size)
+    active = by_node(np.nan_to_num(row_joules), rows.gpu, gpu_joules.size)
     # Parts that make a whole may add up to a last digit more than it.
     left = np.maximum(above - active, 0.0)
     reason = np.where(above > 0, why, "")
@@ -103,12 +103,12 @@ def share(gpu_joules: Floats, rest_joules: Floats, rows: GpuRows) -> GpuShares:
 
 def _weights(rows: GpuRows, gpus: int) -> tuple[Floats, Words, Words]:
     """The part of what lies above rest that is each row's, how it was found, and why a GPU's parts do not fill it."""
-    count = _sum(rows.gpu, np.ones(rows.gpu.size), gpus)
-    busy = _sum(rows.gpu, np.nan_to_num(rows.busy_seconds), gpus)
-    use_known = (count > 0) & (_sum(rows.gpu, np.isnan(rows.busy_seconds), gpus) == 0)
+    count = by_node(np.ones(rows.gpu.size), rows.gpu, gpus)
+    busy = by_node(np.nan_to_num(rows.busy_seconds), rows.gpu, gpus)
+    use_known = (count > 0) & (by_node(np.isnan(rows.busy_seconds), rows.gpu, gpus) == 0)
     by_use = use_known & (busy > 0)
     alone = ~use_known & (count == 1)
-    cut = ~use_known & (count > 1) & (_sum(rows.gpu, ~(rows.slices > 0) | (rows.instance < 0), gpus) == 0)
+    cut = ~use_known & (count > 1) & (by_node(~(rows.slices > 0) | (rows.instance < 0), rows.gpu, gpus) == 0)
     parts, split = _by_slices(rows, gpus)
     at = rows.gpu
     weight = np.select(
@@ -117,7 +117,7 @@ def _weights(rows: GpuRows, gpus: int) -> tuple[Floats, Words, Words]:
         np.nan,
     )
     method = np.select([np.isnan(weight), use_known[at], alone[at]], ["", BY_USE, ALONE], BY_SLICES)
-    nameless = _sum(at, ~rows.named & ~(weight == 0), gpus) > 0
+    nameless = by_node(~rows.named & ~(weight == 0), at, gpus) > 0
     why = np.select(
         [count == 0, use_known & ~by_use, ~(use_known | alone | cut), nameless, cut & split],
         [EMPTY, UNUSED, UNKNOWN_USE, NAMELESS, SHARED_INSTANCE],
@@ -133,10 +133,6 @@ def _by_slices(rows: GpuRows, gpus: int) -> tuple[Floats, Flags]:
     together = np.bincount(place, minlength=1)[place] if place.size else np.zeros(0)
     slices = np.nan_to_num(rows.slices)
     # An instance counts once, however many rows are on it.
-    whole = _sum(rows.gpu, slices / np.maximum(together, 1), gpus)[rows.gpu]
+    whole = by_node(slices / np.maximum(together, 1), rows.gpu, gpus)[rows.gpu]
     part = np.divide(slices, whole, out=np.zeros(slices.size), where=whole > 0)
-    return np.where(together == 1, part, np.nan), _sum(rows.gpu, together > 1, gpus) > 0
-
-
-def _sum(place: Indexes, values: Floats | Flags, size: int) -> Floats:
-    return np.bincount(place, weights=values, minlength=size).astype(np.float64)
+    return np.where(together == 1, part, np.nan), by_node(together > 1, rows.gpu, gpus) > 0

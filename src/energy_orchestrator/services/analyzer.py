@@ -24,12 +24,12 @@ from energy_orchestrator.analyze.meter_answers import ZoneReading
 from energy_orchestrator.analyze.node_power import NodePower, node_powers
 from energy_orchestrator.analyze.taught_meters import LOAD_SOURCE
 from energy_orchestrator.services import guest_queries, series_queries
-from energy_orchestrator.services.calibrations import Calibrations, milliseconds, zone_readings
+from energy_orchestrator.services.calibrations import HISTORY, Calibrations, NodeKey, milliseconds, zone_readings
 from energy_orchestrator.services.energy_parts import EnergyParts
 from energy_orchestrator.services.energy_tables import energy_tables, floats, node_windows
 from energy_orchestrator.services.guests import with_hosts_share
 from energy_orchestrator.services.load_calibrations import LoadCalibrations
-from energy_orchestrator.services.node_hardware import HISTORY, UNKNOWN, HardwareHistory, NodeKey, hardware_history
+from energy_orchestrator.services.node_hardware import UNKNOWN, HardwareHistory, hardware_history
 from energy_orchestrator.services.rest_powers import RestPowers
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, packs, silent
 
@@ -143,7 +143,7 @@ class Analyzer:
     def _hosts(self, during: Mapping[str, Any]) -> tuple[pa.Table, pa.Table]:
         """Hosts with samples in the span, and those of them that are virtual machines of a host that is watched."""
         hosts = self._series.query(series_queries.HOSTS_OF_SPAN, during)
-        found = self._series.query(guest_queries.GUESTS, {"start": during["start"] - HISTORY})
+        found = self._series.query(guest_queries.GUESTS, {"start": during["start"]})
         guests = set(zip(found["tenant"].to_pylist(), found["host"].to_pylist(), strict=True))
         keys = zip(hosts["tenant"].to_pylist(), hosts["host"].to_pylist(), strict=True)
         is_guest = pa.array([key in guests for key in keys], pa.bool_())
@@ -181,7 +181,7 @@ class Analyzer:
         powers = self._powers(nodes, meters, known)
         if guests:
             powers = with_hosts_share(nodes, powers, self._series, during)
-        workloads, row, apart = self._parts.with_gpus(nodes, workloads, row, during)
+        workloads, row, apart = self._parts.with_gpus(nodes, workloads, row, meters, during)
         apart += self._parts.memory(nodes, workloads, row, meters)
         return energy_tables(nodes, powers, workloads, row, apart)
 

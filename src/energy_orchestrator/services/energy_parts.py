@@ -10,20 +10,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from energy_orchestrator.analyze.attribution import Apart, Indexes
-from energy_orchestrator.services.calibrations import Queries, milliseconds
-from energy_orchestrator.services.gpu_energy import gpu_energy, gpus_at_rest
+from energy_orchestrator.services.calibrations import AGAIN, HISTORY, NodeKey, Queries
+from energy_orchestrator.services.gpu_energy import WINDOW, gpu_energy, gpus_at_rest, positions
 from energy_orchestrator.services.memory_energy import Zone, memory_at_rest, memory_energy
-from energy_orchestrator.services.node_hardware import NodeKey
-
-AGAIN = timedelta(minutes=10)
-HISTORY = timedelta(hours=24)
 
 
 class EnergyParts:
@@ -58,27 +54,21 @@ class EnergyParts:
         return memory_energy(nodes, workloads, row, meters, self._memory_at_rest)
 
     def with_gpus(
-        self, nodes: pa.Table, workloads: pa.Table, row: Indexes, during: Mapping[str, Any]
+        self, nodes: pa.Table, workloads: pa.Table, row: Indexes, meters: pa.Table, during: Mapping[str, Any]
     ) -> tuple[pa.Table, Indexes, list[Apart]]:
         """The workload rows and their nodes, with those that only a GPU shows, and what GPUs spent on each."""
-        found = gpu_energy(self._series, nodes, during, self._gpus_at_rest)
+        found = gpu_energy(self._series, nodes, meters, during, self._gpus_at_rest)
         if not found.gpus.num_rows:
             return workloads, row, []
         _, alone = found.of_workloads(workloads)
         if alone.num_rows:
-            place = {key: at for at, key in enumerate(_keys(nodes))}
             rows = alone.group_by(["tenant", "host", "window_end", "workload", "replica"]).aggregate(
                 [("workload_kind", "min")]
             )
-            row = np.concatenate([row, np.array([place[key] for key in _keys(rows)], dtype=np.intp)])
+            row = np.concatenate([row, positions(rows, nodes, WINDOW)])
             workloads = pa.concat_tables([workloads, _without_cpu(rows, workloads.schema)])
         joules, _ = found.of_workloads(workloads)
         return workloads, row, [Apart(joules, found.of_nodes("unattributed_joules", nodes.num_rows))]
-
-
-def _keys(table: pa.Table) -> list[tuple[str, str, int]]:
-    ends = milliseconds(table["window_end"]).to_pylist()
-    return list(zip(table["tenant"].to_pylist(), table["host"].to_pylist(), ends, strict=True))
 
 
 def _without_cpu(rows: pa.Table, schema: pa.Schema) -> pa.Table:

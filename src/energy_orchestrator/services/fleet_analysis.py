@@ -28,7 +28,7 @@ from energy_orchestrator.model.recommendation import Recommendation
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.recommend.ranking import RankingSettings, best_of
-from energy_orchestrator.services import fleet_fingerprints, series_queries
+from energy_orchestrator.services import cost_queries, fleet_fingerprints, series_queries
 from energy_orchestrator.services.advisor import Advisor
 from energy_orchestrator.services.analyzer import Analyzer
 from energy_orchestrator.services.fingerprint_groups import Reduced
@@ -338,7 +338,7 @@ def _costs_of(
 ) -> Iterator[Cost]:
     names = [name for name, _ in found]
     about: Parameters = {"tenant": tenant, "workloads": names, "start": task.start, "end": task.end}
-    rows = series.query(series_queries.WORKLOAD_BOUNDS, about).to_pylist()
+    rows = series.query(cost_queries.WORKLOAD_BOUNDS, about).to_pylist()
     bounds = {row["workload"]: (row["low"], row["high"]) for row in rows}
     for workload, windows in found:
         yield cost_of(tenant, workload, windows, *bounds.get(workload, (1.0, 1.0)))

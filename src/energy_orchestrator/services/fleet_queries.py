@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from energy_orchestrator.services.series_queries import _SPAN as SPAN
+from energy_orchestrator.services.series_queries import SPAN
 
 _OF_TENANT = f"tenant = {{tenant:String}} AND {SPAN}"
 

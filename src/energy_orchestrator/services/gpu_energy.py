@@ -13,15 +13,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from energy_orchestrator.analyze.gpu_shares import Floats, GpuRows, GpuShares, Indexes, share
-from energy_orchestrator.services import series_queries
-from energy_orchestrator.services.calibrations import milliseconds
+from energy_orchestrator.analyze.attribution import Floats, Indexes
+from energy_orchestrator.analyze.gpu_shares import GpuRows, GpuShares, share
+from energy_orchestrator.analyze.meter_answers import ACCELERATORS
+from energy_orchestrator.services import gpu_queries
+from energy_orchestrator.services.calibrations import Queries, milliseconds
+from energy_orchestrator.services.energy_tables import floats
 
 REST_SEEN = "rest seen"
 NEVER_AT_REST = "never seen at rest: the lowest of the last day stands for it"
@@ -31,14 +34,6 @@ WINDOW = ("tenant", "host", "window_end")
 GPU = (*WINDOW, "zone")
 BOARD = ("tenant", "host", "zone")
 WORKLOAD = (*WINDOW, "workload", "replica")
-
-
-class Queries(Protocol):
-    """What is needed of the series store."""
-
-    def query(self, sql: str, parameters: Any = None) -> pa.Table:
-        """Run one statement."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,42 +56,56 @@ class GpuEnergy:
 
     def of_nodes(self, column: str, nodes: int) -> Floats:
         """Sum of a column of `gpus` (joules) for each of so many nodes; 0 where a node has no GPU."""
-        return np.bincount(self.gpu_node, _floats(self.gpus, column), nodes).astype(np.float64)
+        return np.bincount(self.gpu_node, floats(self.gpus, column), nodes).astype(np.float64)
 
     def of_workloads(self, workloads: pa.Table) -> tuple[Floats, pa.Table]:
         """Joules on GPUs for each row of `workloads` (columns of `WORKLOAD`), and what has no row there: a process may
         wait for a GPU without using CPU time. What is not known counts in neither: it is in `unattributed_joules`."""
         place = positions(self.workloads, workloads, WORKLOAD)
-        joules = np.nan_to_num(_floats(self.workloads, "gpu_joules"))
+        joules = np.nan_to_num(floats(self.workloads, "gpu_joules"))
         found = place >= 0
         sums = np.bincount(place[found], joules[found], workloads.num_rows).astype(np.float64)
         return sums, self.workloads.filter(pa.array(~found & (joules > 0)))
 
 
 def gpu_energy(
-    series: Queries, nodes: pa.Table, during: Mapping[str, Any], rest: Mapping[tuple[str, str, str], tuple[float, str]]
+    series: Queries,
+    nodes: pa.Table,
+    meters: pa.Table,
+    during: Mapping[str, Any],
+    rest: Mapping[tuple[str, str, str], tuple[float, str]],
 ) -> GpuEnergy:
     """Energy of the GPUs of some windows of nodes.
 
     Args:
         series: the store.
         nodes: tenant, host, window_end and covered_seconds; what is of no row of it is left out.
-        during: parameters of `METER_WINDOWS`.
+        meters: rows of `METER_WINDOWS`.
+        during: the parameters that these were asked with.
         rest: of `gpus_at_rest`.
     """
-    boards = series.query(series_queries.GPU_WINDOWS, during)
+    boards = _boards(meters)
     node = positions(boards, nodes, WINDOW)
     boards, node = boards.filter(pa.array(node >= 0)), node[node >= 0]
-    seen = series.query(series_queries.GPU_PROCESS_WINDOWS, during) if boards.num_rows else _no_rows()
+    seen = series.query(gpu_queries.GPU_PROCESS_WINDOWS, during) if boards.num_rows else _no_rows()
     gpu = positions(seen, boards, GPU)
     seen, gpu = seen.filter(pa.array(gpu >= 0)), gpu[gpu >= 0]
-    watts = _floats(boards, "watts")
+    watts = floats(boards, "watts")
     rest_watts, rest_source = _rest(boards, watts, rest)
-    seconds = _floats(nodes, "covered_seconds")[node]
+    seconds = floats(nodes, "covered_seconds")[node]
     shares = share(watts * seconds, rest_watts * seconds, _rows(seen, gpu))
     named = pc.is_valid(seen["workload"])
     gpus = _gpu_table(boards, watts * seconds, shares, rest_source)
     return GpuEnergy(gpus, node, _workload_table(seen, shares).filter(named), node[gpu][np.asarray(named, dtype=bool)])
+
+
+def _boards(meters: pa.Table) -> pa.Table:
+    """Mean watts of each GPU that answered: by its energy where it counts that."""
+    boards = meters.filter(pc.is_in(meters["meter"], pa.array(sorted(ACCELERATORS))))
+    energy, seconds = floats(boards, "energy_joules"), floats(boards, "covered_seconds")
+    watts = np.divide(energy, seconds, out=floats(boards, "power_watts").copy(), where=seconds > 0)
+    known = pa.array(np.isfinite(watts))
+    return boards.select(GPU).append_column("watts", pa.array(watts)).filter(known)
 
 
 def gpus_at_rest(
@@ -104,7 +113,7 @@ def gpus_at_rest(
 ) -> dict[tuple[str, str, str], tuple[float, str]]:
     """Watts of each GPU (tenant, host, zone) at rest since `start`, and how they were found."""
     found = {}
-    for row in series.query(series_queries.GPU_AT_REST, {"start": start, "buckets": list(buckets)}).to_pylist():
+    for row in series.query(gpu_queries.GPU_AT_REST, {"start": start, "buckets": list(buckets)}).to_pylist():
         seen = row["rest_watts"] is not None
         watts = row["rest_watts"] if seen else row["lowest_watts"]
         found[row["tenant"], row["host"], row["zone"]] = (watts, REST_SEEN if seen else NEVER_AT_REST)
@@ -145,7 +154,7 @@ def _rows(seen: pa.Table, gpu: Indexes) -> GpuRows:
     instances = pc.binary_join_element_wise(_key(seen, GPU), seen["mig_instance"], "\0").combine_chunks()
     number = np.asarray(pc.fill_null(instances.dictionary_encode().indices, -1), dtype=np.intp)
     named = np.asarray(pc.is_valid(seen["workload"]), dtype=bool)
-    return GpuRows(gpu, _floats(seen, "busy_seconds"), _floats(seen, "compute_slices"), number, named)
+    return GpuRows(gpu, floats(seen, "busy_seconds"), floats(seen, "compute_slices"), number, named)
 
 
 def _gpu_table(boards: pa.Table, joules: Floats, shares: GpuShares, rest_source: pa.Array) -> pa.Table:
@@ -178,7 +187,3 @@ def _no_rows() -> pa.Table:
     texts = dict.fromkeys((*GPU, "mig_instance", "workload", "workload_kind", "replica"), pa.array([], pa.string()))
     numbers = dict.fromkeys(("busy_seconds", "compute_slices"), pa.array([], pa.float64()))
     return pa.table({**texts, "window_end": pa.array([], pa.timestamp("ms", "UTC")), **numbers})
-
-
-def _floats(table: pa.Table, name: str) -> Floats:
-    return np.asarray(table[name].to_numpy(zero_copy_only=False), dtype=np.float64)

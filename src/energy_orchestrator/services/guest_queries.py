@@ -6,8 +6,7 @@ guest. Both must be of one tenant: what a provider's host draws is not told to i
 
 from __future__ import annotations
 
-from energy_orchestrator.services.series_queries import _PACK as PACK
-from energy_orchestrator.services.series_queries import _SPAN as SPAN
+from energy_orchestrator.services.series_queries import PACK, SPAN
 
 _SINCE = "timestamp > {start:DateTime64(3, 'UTC')} - INTERVAL 1 DAY AND vm_uuid IS NOT NULL"
 _GUESTS = f"""

@@ -9,27 +9,18 @@ for a while. The model's watts for each load are then calibrated on them as a le
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
 
 from energy_orchestrator.analyze.calibration import Calibration, learn
 from energy_orchestrator.analyze.estimator import PowerCurve
 from energy_orchestrator.analyze.taught_meters import Taught
 from energy_orchestrator.model.units import Tier
 from energy_orchestrator.services import series_queries
-from energy_orchestrator.services.calibrations import AGAIN, HISTORY, NodeKey
+from energy_orchestrator.services.calibrations import AGAIN, HISTORY, NodeKey, Queries, milliseconds
+from energy_orchestrator.services.energy_tables import floats
 
 MOST_WINDOWS = 2880
-
-
-class Queries(Protocol):
-    """What is needed of the series store."""
-
-    def query(self, sql: str, parameters: Any = None) -> pa.Table:
-        """Run one statement."""
-        ...
 
 
 class LoadCalibrations:
@@ -61,8 +52,8 @@ class LoadCalibrations:
     def _learned(self, node: NodeKey, tier: Tier, curve: PowerCurve, threads: float, start: datetime) -> Taught | str:
         asked = {"tenant": node[0], "host": node[1], "tier": tier.value, "start": start, "most": MOST_WINDOWS}
         rows = self._series.query(series_queries.LOAD_HISTORY, asked)
-        seconds = rows["timestamp"].cast(pa.timestamp("ms", "UTC")).cast(pa.int64()).to_numpy() / 1000
-        watts, cores = (np.asarray(rows[name].to_numpy(), dtype=np.float64) for name in ("watts", "busy_cores"))
+        seconds = milliseconds(rows["timestamp"]).to_numpy() / 1000
+        watts, cores = (floats(rows, name) for name in ("watts", "busy_cores"))
         model = curve.idle.value + curve.active(cores / threads)[0]
         order = np.argsort(seconds)
         made = learn(watts[order], model[order], seconds[order])

@@ -11,16 +11,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 
 from energy_orchestrator.analyze.estimator import NodeHardware
+from energy_orchestrator.services.calibrations import NodeKey
 
-NodeKey = tuple[str, str]
-HISTORY = timedelta(hours=24)
-"""How far back rows are read before the first window."""
 UNKNOWN = NodeHardware()
 
 

@@ -15,8 +15,7 @@ unknown energy.
 
 from __future__ import annotations
 
-from energy_orchestrator.services.series_queries import _SPAN as SPAN
-from energy_orchestrator.services.series_queries import _WINDOW as WINDOW
+from energy_orchestrator.services.series_queries import SPAN, WINDOW
 
 # `name` is the replica, `who` the same where names are used, else empty for all replicas together.
 _ROWS = """

@@ -16,10 +16,8 @@ from energy_orchestrator.analyze.estimator import PowerCurve
 from energy_orchestrator.analyze.idle_fit import QUIET_LOAD, LoadBin, fitted_idle
 from energy_orchestrator.model.units import Tier
 from energy_orchestrator.services import series_queries
-from energy_orchestrator.services.calibrations import Queries
-from energy_orchestrator.services.node_hardware import NodeKey
+from energy_orchestrator.services.calibrations import HISTORY, NodeKey, Queries
 
-HISTORY = timedelta(hours=24)
 AGAIN = timedelta(seconds=60)
 
 

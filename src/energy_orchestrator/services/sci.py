@@ -17,7 +17,7 @@ from energy_orchestrator.analyze.reservation import Claim, claimed_cpus, claimed
 from energy_orchestrator.api.control_plane import SciView
 from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.model.workload import Declaration
-from energy_orchestrator.services import series_queries
+from energy_orchestrator.services import sci_queries
 from energy_orchestrator.services.measurements import Series
 from energy_orchestrator.services.sci_views import BASIS, NO_GRID, Carbon, Totals
 
@@ -43,20 +43,20 @@ class Sci:
         """The whole view of a tenant over a span."""
         about = {"tenant": tenant, "start": start, "end": end}
         during = about | {"window_ms": self._width(end - start) / timedelta(milliseconds=1)}
-        sizes = {row["host"]: row for row in self._rows(series_queries.SCI_SIZES, about)}
+        sizes = {row["host"]: row for row in self._rows(sci_queries.SCI_SIZES, about)}
         allowed = {
-            (row["host"], row["workload"]): row["cpus_allowed"] for row in self._rows(series_queries.SCI_ALLOWED, about)
+            (row["host"], row["workload"]): row["cpus_allowed"] for row in self._rows(sci_queries.SCI_ALLOWED, about)
         }
         present: dict[tuple[str, datetime], list[Row]] = defaultdict(list)
-        for row in self._rows(series_queries.SCI_WORKLOADS, during):
+        for row in self._rows(sci_queries.SCI_WORKLOADS, during):
             present[row["host"], row["window_end"]].append(row)
         totals = Totals(self._carbon)
-        for node in self._rows(series_queries.SCI_NODES, during):
+        for node in self._rows(sci_queries.SCI_NODES, during):
             size = sizes.get(node["host"], {})
             here = present.get((node["host"], node["window_end"]), [])
             claims = [self._claim(tenant, row, node, size, allowed) for row in here]
             totals.take(node, size, here, claims)
-        done = {row["workload"]: row for row in self._rows(series_queries.SCI_OPERATIONS, about)}
+        done = {row["workload"]: row for row in self._rows(sci_queries.SCI_OPERATIONS, about)}
         return SciView(
             tenant=tenant,
             start=start,

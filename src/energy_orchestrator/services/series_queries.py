@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from energy_orchestrator.services.shards import BUCKETS
 
-_WINDOW = (
+WINDOW = (
     "toDateTime64(ceil(toUnixTimestamp64Milli(timestamp) / {window_ms:Float64}) * {window_ms:Float64} / 1000, 3, 'UTC')"
 )
-_SPAN = "timestamp > {start:DateTime64(3, 'UTC')} AND timestamp <= {end:DateTime64(3, 'UTC')}"
-_MINE = f"(empty({{buckets:Array(UInt16)}}) OR cityHash64(tenant, host) % {BUCKETS} IN {{buckets:Array(UInt16)}})"
-_PACK = "(tenant, host) IN arrayZip({tenants:Array(String)}, {hosts:Array(String)})"
-_MY_WORKLOADS = _MINE.replace("host", "workload")
+SPAN = "timestamp > {start:DateTime64(3, 'UTC')} AND timestamp <= {end:DateTime64(3, 'UTC')}"
+MINE = f"(empty({{buckets:Array(UInt16)}}) OR cityHash64(tenant, host) % {BUCKETS} IN {{buckets:Array(UInt16)}})"
+PACK = "(tenant, host) IN arrayZip({tenants:Array(String)}, {hosts:Array(String)})"
+MY_WORKLOADS = MINE.replace("host", "workload")
 
 
 def of_hosts(query: str) -> str:
@@ -34,16 +34,16 @@ WATERMARK = "SELECT max(timestamp) AS newest, count() AS n FROM node_energy"
 # A worker's own: looks back from `start` on only, since the rows of 90 days are in the table.
 WATERMARK_OF_WORKER = f"""
 SELECT max(timestamp) AS newest, count() AS n FROM node_energy
-WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND {_MINE}
+WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND {MINE}
 """
 
-TENANTS = f"SELECT DISTINCT tenant FROM node_energy WHERE {_SPAN} ORDER BY tenant"
+TENANTS = f"SELECT DISTINCT tenant FROM node_energy WHERE {SPAN} ORDER BY tenant"
 
 HOSTS_OF_SPAN = f"""
 SELECT tenant, host, sum(n) AS n FROM (
-    SELECT tenant, host, count() AS n FROM telemetry_sample WHERE {_SPAN} AND {_MINE} GROUP BY tenant, host
+    SELECT tenant, host, count() AS n FROM telemetry_sample WHERE {SPAN} AND {MINE} GROUP BY tenant, host
     UNION ALL
-    SELECT tenant, host, count() AS n FROM meter_sample WHERE meter = 'kernel' AND {_SPAN} AND {_MINE}
+    SELECT tenant, host, count() AS n FROM meter_sample WHERE meter = 'kernel' AND {SPAN} AND {MINE}
     GROUP BY tenant, host
 ) GROUP BY tenant, host ORDER BY tenant, host
 """
@@ -51,18 +51,18 @@ SELECT tenant, host, sum(n) AS n FROM (
 OLDEST_SAMPLE = f"""
 SELECT min(oldest) AS oldest, sum(n) AS n FROM (
     SELECT min(timestamp) AS oldest, count() AS n FROM meter_sample
-    WHERE meter = 'kernel' AND timestamp > {{start:DateTime64(3, 'UTC')}} AND {_MINE}
+    WHERE meter = 'kernel' AND timestamp > {{start:DateTime64(3, 'UTC')}} AND {MINE}
     UNION ALL
     SELECT min(timestamp) AS oldest, count() AS n FROM telemetry_sample
-    WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND {_MINE}
+    WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND {MINE}
 ) WHERE n > 0
 """
 
 _COUNTED = f"""
-    SELECT tenant, host, {_WINDOW} AS window_end, ifNull(workload, '') AS counted, sum(cycles) AS cycles,
+    SELECT tenant, host, {WINDOW} AS window_end, ifNull(workload, '') AS counted, sum(cycles) AS cycles,
            sum(cache_misses) AS cache_misses, sum(cpu_seconds) AS counted_seconds
     FROM counter_sample FINAL
-    WHERE {_SPAN} AND {_PACK} AND cycles IS NOT NULL AND (cgroup = 'node' OR workload IS NOT NULL)
+    WHERE {SPAN} AND {PACK} AND cycles IS NOT NULL AND (cgroup = 'node' OR workload IS NOT NULL)
     GROUP BY tenant, host, window_end, counted
 """
 
@@ -73,19 +73,19 @@ SELECT tenant, host, window_end, covered_seconds, busy_cpu_seconds,
        coalesce(cycles / nullIf(busy_cpu_seconds, 0), megahertz * 1e6) AS speed, cycles IS NOT NULL AS counted,
        cache_misses / nullIf(busy_cpu_seconds, 0) AS misses_per_second, uneven
 FROM (
-    SELECT tenant, host, {_WINDOW} AS window_end, sum(interval_seconds) AS covered_seconds,
+    SELECT tenant, host, {WINDOW} AS window_end, sum(interval_seconds) AS covered_seconds,
            sum(meter_sample.busy_cpu_seconds) AS busy_cpu_seconds,
            sumIf(frequency_mhz * meter_sample.busy_cpu_seconds, frequency_mhz IS NOT NULL)
                / nullIf(sumIf(meter_sample.busy_cpu_seconds, frequency_mhz IS NOT NULL), 0) AS megahertz,
            ifNull(max(frequency_mhz) > 1.02 * min(frequency_mhz), false) AS uneven
-    FROM meter_sample FINAL WHERE meter = 'kernel' AND {_SPAN} AND {_PACK} GROUP BY tenant, host, window_end
+    FROM meter_sample FINAL WHERE meter = 'kernel' AND {SPAN} AND {PACK} GROUP BY tenant, host, window_end
 ) AS kernel LEFT JOIN (SELECT * FROM ({_COUNTED}) WHERE counted = '') AS node USING (tenant, host, window_end)
 """
 
 MISSED_WINDOWS = f"""
 SELECT min(window_end) AS first, max(window_end) AS last, count() AS n FROM (
-    SELECT DISTINCT tenant, host, {_WINDOW} AS window_end FROM meter_sample
-    WHERE meter = 'kernel' AND {_SPAN} AND {_MINE}
+    SELECT DISTINCT tenant, host, {WINDOW} AS window_end FROM meter_sample
+    WHERE meter = 'kernel' AND {SPAN} AND {MINE}
 ) AS arrived LEFT ANTI JOIN (
     SELECT tenant, host, timestamp AS window_end FROM node_energy
     WHERE timestamp > {{start:DateTime64(3, 'UTC')}}
@@ -107,7 +107,7 @@ FROM (
            if(interval_seconds * 1000 <= {{window_ms:Float64}}, 1, least(last - first + 1, 720)) AS windows,
            (last - arrayJoin(range(toUInt32(windows)))) * {{window_ms:Float64}} AS window_end_ms
     FROM meter_sample FINAL
-    WHERE {_PACK} AND tier IS NOT NULL
+    WHERE {PACK} AND tier IS NOT NULL
       AND timestamp > {{start:DateTime64(3, 'UTC')}} AND timestamp <= {{end:DateTime64(3, 'UTC')}} + INTERVAL 60 SECOND
 )
 WHERE window_end_ms > toUnixTimestamp64Milli({{start:DateTime64(3, 'UTC')}})
@@ -141,9 +141,9 @@ FROM (
    AND rows.workload = counters.counted
 """
 _PARTS = {
-    "window": _WINDOW,
-    "span": _SPAN,
-    "pack": _PACK,
+    "window": WINDOW,
+    "span": SPAN,
+    "pack": PACK,
     "by_workload": f"SELECT * FROM ({_COUNTED}) WHERE counted != ''",
 }
 
@@ -154,10 +154,10 @@ WORKLOAD_WINDOWS = _WORKLOAD_WINDOWS.format(
 # The same where the clock changed within a window: each row of a process counts by the clock of its moment.
 WORKLOAD_WINDOWS_BY_CLOCK = _WORKLOAD_WINDOWS.format(
     samples=f"""(
-            SELECT * FROM telemetry_sample FINAL WHERE {_SPAN} AND {_PACK}
+            SELECT * FROM telemetry_sample FINAL WHERE {SPAN} AND {PACK}
         ) AS sample LEFT JOIN (
             SELECT tenant, host, timestamp, any(frequency_mhz) AS frequency_mhz FROM meter_sample
-            WHERE meter = 'kernel' AND {_SPAN} AND {_PACK} GROUP BY tenant, host, timestamp
+            WHERE meter = 'kernel' AND {SPAN} AND {PACK} GROUP BY tenant, host, timestamp
         ) AS clock USING (tenant, host, timestamp)""",
     turns="if(countIf(frequency_mhz IS NULL) > 0, NULL, sum(cpu_seconds * frequency_mhz))",
     **_PARTS,
@@ -177,7 +177,7 @@ FROM (
            toInt32(round(4 * log2(greatest(cores, 0.01)))) AS bin
     FROM node_energy
     WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND tier != 'model' AND node_joules > 0 AND window_seconds > 0
-      AND {_MINE} AND (empty({{hosts:Array(String)}}) OR {_PACK})
+      AND {MINE} AND (empty({{hosts:Array(String)}}) OR {PACK})
 )
 GROUP BY tenant, host, told_tier HAVING n >= 60
 """
@@ -186,7 +186,7 @@ MEMORY_AT_REST = f"""
 SELECT tenant, host, meter, zone, quantile(0.02)(energy_joules / interval_seconds) AS rest_watts
 FROM meter_sample
 WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND energy_joules IS NOT NULL AND interval_seconds > 0
-  AND endsWith(zone, 'dram') AND {_MINE}
+  AND endsWith(zone, 'dram') AND {MINE}
 GROUP BY tenant, host, meter, zone
 """
 
@@ -221,7 +221,7 @@ FROM (
 """
 
 NODE_ENERGY = f"""
-SELECT * FROM node_energy FINAL WHERE tenant = {{tenant:String}} AND host = {{host:String}} AND {_SPAN}
+SELECT * FROM node_energy FINAL WHERE tenant = {{tenant:String}} AND host = {{host:String}} AND {SPAN}
 ORDER BY timestamp
 """
 
@@ -229,14 +229,14 @@ WORKLOAD_SPANS = f"""
 SELECT host, workload, any(workload_kind) AS workload_kind, uniqExactIf(replica, replica IS NOT NULL) AS replicas,
        sum(active_joules) AS active_joules, sum(active_joules_lower) AS active_joules_lower,
        sum(active_joules_upper) AS active_joules_upper, sum(cpu_seconds) AS cpu_seconds, any(tier) AS tier
-FROM workload_energy FINAL WHERE tenant = {{tenant:String}} AND {_SPAN}
+FROM workload_energy FINAL WHERE tenant = {{tenant:String}} AND {SPAN}
 GROUP BY host, workload ORDER BY sum(active_joules) DESC
 """
 
 WORKLOAD_MEMORY = f"""
 SELECT host, workload, toInt64(sum(memory)) AS mem_bytes FROM (
     SELECT host, workload, pid, process_started_ms, argMax(mem_bytes, timestamp) AS memory
-    FROM telemetry_sample WHERE tenant = {{tenant:String}} AND {_SPAN}
+    FROM telemetry_sample WHERE tenant = {{tenant:String}} AND {SPAN}
     GROUP BY host, workload, pid, process_started_ms
 ) GROUP BY host, workload
 """
@@ -244,33 +244,33 @@ SELECT host, workload, toInt64(sum(memory)) AS mem_bytes FROM (
 PEAKS = f"""
 SELECT host, workload, quantile(0.95)(cpu_seconds / window_seconds) AS cpu_cores_p95, max(mem_bytes) AS mem_bytes,
        dateDiff('second', min(timestamp), max(timestamp)) AS history_seconds
-FROM workload_energy FINAL WHERE tenant = {{tenant:String}} AND workload IN {{workloads:Array(String)}} AND {_SPAN}
+FROM workload_energy FINAL WHERE tenant = {{tenant:String}} AND workload IN {{workloads:Array(String)}} AND {SPAN}
 GROUP BY host, workload
 """
 
 YOUNGEST_REPLICA = f"""
 SELECT workload, max(started) AS started_ms FROM (
     SELECT workload, replica, min(process_started_ms) AS started FROM telemetry_sample
-    WHERE tenant = {{tenant:String}} AND workload_kind = 'declared' AND {_SPAN}
+    WHERE tenant = {{tenant:String}} AND workload_kind = 'declared' AND {SPAN}
     GROUP BY host, workload, replica
 ) GROUP BY workload
 """
 
 COVERED_SECONDS = f"""
 SELECT host, sum(window_seconds) AS covered_seconds, sum(node_joules) AS node_joules, count() AS windows
-FROM node_energy FINAL WHERE tenant = {{tenant:String}} AND {_SPAN} GROUP BY host
+FROM node_energy FINAL WHERE tenant = {{tenant:String}} AND {SPAN} GROUP BY host
 """
 
-COVERED_BY_WORKER = COVERED_SECONDS.replace("GROUP BY host", f"AND {_MINE} GROUP BY host ORDER BY host")
+COVERED_BY_WORKER = COVERED_SECONDS.replace("GROUP BY host", f"AND {MINE} GROUP BY host ORDER BY host")
 
 COUNTED_WORKLOADS = f"""
-SELECT DISTINCT workload FROM operation_sample WHERE tenant = {{tenant:String}} AND {_SPAN} AND {_MY_WORKLOADS}
+SELECT DISTINCT workload FROM operation_sample WHERE tenant = {{tenant:String}} AND {SPAN} AND {MY_WORKLOADS}
 ORDER BY workload
 """
 
 OPERATION_NAMES = f"""
 SELECT workload, any(operation) AS operation FROM operation_sample
-WHERE tenant = {{tenant:String}} AND workload IN {{workloads:Array(String)}} AND {_SPAN}
+WHERE tenant = {{tenant:String}} AND workload IN {{workloads:Array(String)}} AND {SPAN}
 GROUP BY workload HAVING uniqExact(operation) = 1
 """
 
@@ -294,19 +294,19 @@ GROUP BY workload, host, pid, process_started_ms
 
 HOTSPOTS = f"""
 SELECT workload, topK(5)(stack[-1]) AS functions, sum(sample_count) AS samples
-FROM profile_sample WHERE tenant = {{tenant:String}} AND {_SPAN} AND length(stack) > 0 GROUP BY workload
+FROM profile_sample WHERE tenant = {{tenant:String}} AND {SPAN} AND length(stack) > 0 GROUP BY workload
 """
 
 KNOWN_FUNCTIONS = f"""
 SELECT workload, function, sum(sample_count) AS samples FROM (
     SELECT workload, sample_count, arrayJoin(arrayDistinct(stack)) AS function
-    FROM profile_sample FINAL WHERE tenant = {{tenant:String}} AND {_SPAN} AND length(stack) > 0
+    FROM profile_sample FINAL WHERE tenant = {{tenant:String}} AND {SPAN} AND length(stack) > 0
 ) WHERE match(function, {{pattern:String}}) GROUP BY workload, function ORDER BY samples DESC LIMIT 40 BY workload
 """
 
 STACKS = f"""
 SELECT stack, sum(sample_count) AS samples FROM profile_sample FINAL
-WHERE tenant = {{tenant:String}} AND workload = {{workload:String}} AND {_SPAN}
+WHERE tenant = {{tenant:String}} AND workload = {{workload:String}} AND {SPAN}
 GROUP BY stack ORDER BY sum(sample_count) DESC LIMIT 20000
 """
 
@@ -316,7 +316,7 @@ SELECT toInt32(cityHash64(tenant, workload) % {BUCKETS}) AS bucket,
        toInt64(sum(least(n, 2000) + {{ticks:Float64}})) AS n
 FROM (
     SELECT tenant, workload, count() AS n FROM profile_sample
-    WHERE tenant = {{tenant:String}} AND {_SPAN} AND {_MY_WORKLOADS} AND length(stack) > 0
+    WHERE tenant = {{tenant:String}} AND {SPAN} AND {MY_WORKLOADS} AND length(stack) > 0
       AND workload_kind != 'unattributed'
     GROUP BY tenant, workload
 ) GROUP BY bucket ORDER BY bucket
@@ -324,7 +324,7 @@ FROM (
 
 FINGERPRINT_STACKS = f"""
 SELECT workload, stack, sum(sample_count) AS samples FROM profile_sample FINAL
-WHERE tenant = {{tenant:String}} AND {_SPAN} AND {_MY_WORKLOADS} AND length(stack) > 0
+WHERE tenant = {{tenant:String}} AND {SPAN} AND {MY_WORKLOADS} AND length(stack) > 0
   AND workload_kind != 'unattributed'
 GROUP BY workload, stack ORDER BY workload, samples DESC LIMIT 2000 BY workload
 """
@@ -337,8 +337,8 @@ FROM (
     SELECT workload, toStartOfInterval(timestamp, INTERVAL 10 SECOND) AS tick, host, pid, sum(cpu_seconds) AS cpu,
            avg(mem_bytes) AS memory, max(threads) AS tasks, sum(voluntary_switches) AS switches
     FROM telemetry_sample FINAL
-    WHERE tenant = {{tenant:String}} AND {_SPAN} AND {_MY_WORKLOADS} AND workload IN (
-        SELECT workload FROM profile_sample WHERE tenant = {{tenant:String}} AND {_SPAN} AND {_MY_WORKLOADS}
+    WHERE tenant = {{tenant:String}} AND {SPAN} AND {MY_WORKLOADS} AND workload IN (
+        SELECT workload FROM profile_sample WHERE tenant = {{tenant:String}} AND {SPAN} AND {MY_WORKLOADS}
     )
     GROUP BY workload, tick, host, pid
 ) GROUP BY workload, tick ORDER BY workload, tick
@@ -348,8 +348,8 @@ NEIGHBOURS = f"""
 SELECT workload, uniqExactIf(timestamp, timestamp <= {{changed:DateTime64(3, 'UTC')}}) AS before,
        uniqExactIf(timestamp, timestamp > {{changed:DateTime64(3, 'UTC')}}) AS after
 FROM operation_sample
-WHERE tenant = {{tenant:String}} AND {_SPAN} AND operations > 0 AND workload != {{workload:String}} AND host IN (
-    SELECT host FROM workload_energy WHERE tenant = {{tenant:String}} AND workload = {{workload:String}} AND {_SPAN}
+WHERE tenant = {{tenant:String}} AND {SPAN} AND operations > 0 AND workload != {{workload:String}} AND host IN (
+    SELECT host FROM workload_energy WHERE tenant = {{tenant:String}} AND workload = {{workload:String}} AND {SPAN}
 )
 GROUP BY workload HAVING before > 0 AND after > 0 ORDER BY least(before, after) DESC, workload LIMIT 20
 """
@@ -364,7 +364,7 @@ FROM (
            if(countIf(voluntary_switches IS NOT NULL) = 0, NULL,
               sumIf(voluntary_switches, voluntary_switches IS NOT NULL)
                   / greatest(0.001, sumIf(interval_seconds, voluntary_switches IS NOT NULL))) AS voluntary
-    FROM telemetry_sample FINAL WHERE tenant = {{tenant:String}} AND {_SPAN}
+    FROM telemetry_sample FINAL WHERE tenant = {{tenant:String}} AND {SPAN}
     GROUP BY host, workload, pid, process_started_ms
 )
 GROUP BY host, workload
@@ -398,179 +398,6 @@ WORKLOAD_TOTALS = """
 SELECT host, workload, tier, sum(active_joules) AS active_joules
 FROM workload_energy FINAL WHERE tenant = {tenant:String} GROUP BY host, workload, tier
 ORDER BY sum(active_joules) DESC LIMIT 1000
-"""
-
-# A board, its MIG instances together, where it has a figure. Spread over windows as all meters are.
-GPU_WINDOWS = f"""
-SELECT tenant, host, window_end, zone,
-       if(covered_seconds > 0, energy_joules / covered_seconds, power_watts) AS watts
-FROM ({METER_WINDOWS}) WHERE meter = 'nvml' AND watts IS NOT NULL
-"""
-
-# A process may be there for a part of the window, and its use be unknown for a part of that: the known part stands for
-# it. The use of a workload is known where it is known of all its processes. A row longer than a window counts in each
-# that it touches, as in METER_WINDOWS.
-GPU_PROCESS_WINDOWS = f"""
-SELECT tenant, host, window_end, zone, mig_instance, workload, any(kind) AS workload_kind, replica,
-       if(countIf(busy IS NULL) = 0, sum(busy), NULL) AS busy_seconds, sum(memory) AS memory_bytes,
-       max(slices) AS compute_slices, count() AS processes
-FROM (
-    SELECT tenant, host, toDateTime64(window_end_ms / 1000, 3, 'UTC') AS window_end, zone, mig_instance, workload,
-           any(workload_kind) AS kind, replica, pid, process_started_ms, max(memory_bytes) AS memory,
-           max(compute_slices) AS slices,
-           sum(sm_utilization_ratio * interval_seconds)
-               / nullIf(sumIf(interval_seconds, sm_utilization_ratio IS NOT NULL), 0)
-               * least(sum(interval_seconds), {{window_ms:Float64}} / 1000) AS busy
-    FROM (
-        SELECT *, ceil(toUnixTimestamp64Milli(timestamp) / {{window_ms:Float64}}) AS last,
-               ceil((toUnixTimestamp64Milli(timestamp) - interval_seconds * 1000 + 1) / {{window_ms:Float64}}) AS first,
-               if(interval_seconds * 1000 <= {{window_ms:Float64}}, 1, least(last - first + 1, 720)) AS windows,
-               (last - arrayJoin(range(toUInt32(windows)))) * {{window_ms:Float64}} AS window_end_ms
-        FROM gpu_process_sample FINAL
-        WHERE {_PACK} AND timestamp > {{start:DateTime64(3, 'UTC')}}
-          AND timestamp <= {{end:DateTime64(3, 'UTC')}} + INTERVAL 60 SECOND
-    )
-    WHERE window_end_ms > toUnixTimestamp64Milli({{start:DateTime64(3, 'UTC')}})
-      AND window_end_ms <= toUnixTimestamp64Milli({{end:DateTime64(3, 'UTC')}})
-    GROUP BY tenant, host, window_end_ms, zone, mig_instance, workload, replica, pid, process_started_ms
-)
-GROUP BY tenant, host, window_end, zone, mig_instance, workload, replica
-"""
-
-# At rest: no process was on the GPU, or none used it. Both kinds of row come from one look and have one timestamp.
-GPU_AT_REST = f"""
-SELECT tenant, host, zone, quantile(0.02)(watts) AS lowest_watts,
-       if(countIf(used = 0) >= 60, quantileIf(0.02)(watts, used = 0), NULL) AS rest_watts
-FROM (
-    SELECT tenant, host, zone, timestamp, assumeNotNull(power_watts) AS watts FROM meter_sample
-    WHERE meter = 'nvml' AND power_watts IS NOT NULL AND timestamp > {{start:DateTime64(3, 'UTC')}} AND {_MINE}
-) AS boards LEFT JOIN (
-    SELECT DISTINCT tenant, host, zone, timestamp, 1 AS used FROM gpu_process_sample
-    WHERE timestamp > {{start:DateTime64(3, 'UTC')}} AND {_MINE}
-      AND (sm_utilization_ratio IS NULL OR sm_utilization_ratio > 0)
-) AS busy USING (tenant, host, zone, timestamp)
-GROUP BY tenant, host, zone HAVING count() >= 60
-"""
-
-_OF_WORKLOAD = "tenant = {tenant:String} AND workload = {workload:String}"
-
-COST_ENERGY = f"""
-SELECT host, replica, {_WINDOW} AS window_end, groupUniqArray(toString(tier)) AS tiers,
-       sum(active_joules) AS active_joules, sum(active_joules_lower) AS active_joules_lower,
-       sum(active_joules_upper) AS active_joules_upper, sum(window_seconds) AS covered_seconds
-FROM workload_energy FINAL WHERE {_OF_WORKLOAD} AND {_SPAN} GROUP BY host, replica, window_end
-"""
-
-COST_OPERATIONS = f"""
-SELECT host, replica, {_WINDOW} AS window_end, any(operation) AS operation, sum(operations) AS operations,
-       sum(interval_seconds) AS covered_seconds
-FROM operation_sample FINAL WHERE {_OF_WORKLOAD} AND {_SPAN} GROUP BY host, replica, window_end
-"""
-
-# What used the CPU in each window, with what names its version. Process rows are joined with the inventory by process,
-# so it does not matter when the inventory told of it.
-# Candidates: what names a version is looked at where J/op is told by version.
-SEVERAL_VERSIONS = f"""
-SELECT workload FROM inventory
-WHERE tenant = {{tenant:String}} AND scope = 'process' AND workload IS NOT NULL AND {_MY_WORKLOADS}
-  AND workload IN (SELECT workload FROM operation_sample WHERE tenant = {{tenant:String}} AND {_SPAN})
-GROUP BY workload
-HAVING uniqExact(image_digest) > 1 OR uniqExact(image) > 1 OR uniqExact(checksum) > 1
-ORDER BY workload LIMIT {{most:UInt32}}
-"""
-
-COST_PROGRAMS = f"""
-SELECT host, replica, window_end, ifNull(program, seen_command) AS command, image_digest, image, checksum,
-       sum(cpu) AS cpu_seconds
-FROM (
-    SELECT host, replica, {_WINDOW} AS window_end, pid, process_started_ms, any(command) AS seen_command,
-           sum(cpu_seconds) AS cpu
-    FROM telemetry_sample FINAL WHERE {_OF_WORKLOAD} AND host IN {{hosts:Array(String)}} AND {_SPAN}
-    GROUP BY host, replica, window_end, pid, process_started_ms
-) AS used LEFT JOIN (
-    SELECT host, assumeNotNull(pid) AS pid, assumeNotNull(process_started_ms) AS process_started_ms,
-           argMax(command_line, timestamp) AS program, argMax(inventory.image_digest, timestamp) AS image_digest,
-           argMax(inventory.image, timestamp) AS image, argMax(inventory.checksum, timestamp) AS checksum
-    FROM inventory WHERE {_OF_WORKLOAD} AND scope = 'process' AND host IN {{hosts:Array(String)}}
-    GROUP BY host, pid, process_started_ms
-) AS known USING (host, pid, process_started_ms)
-GROUP BY host, replica, window_end, command, image_digest, image, checksum
-"""
-
-# When each node was first seen as what it is: the best name that is known of it, and each change of it.
-NODE_TYPES = """
-SELECT host, at, name FROM (
-    SELECT host, timestamp AS at, name,
-           row_number() OVER (PARTITION BY host ORDER BY timestamp) AS place,
-           lagInFrame(name) OVER (PARTITION BY host ORDER BY timestamp) AS before
-    FROM (
-        SELECT host, timestamp, if(sum(instance_type IS NOT NULL) OVER (PARTITION BY host) > 0, instance_type, nullIf(
-                   arrayStringConcat(arrayFilter(part -> part != '', [ifNull(node_type, ''), ifNull(cpu_model, ''),
-                       ifNull(concat(toString(cpu_threads), ' threads'), '')]), ', '), '')) AS name
-        FROM inventory WHERE tenant = {tenant:String} AND scope = 'node' AND host IN {hosts:Array(String)}
-          AND timestamp > {since:DateTime64(3, 'UTC')} AND timestamp <= {end:DateTime64(3, 'UTC')}
-    ) WHERE name IS NOT NULL
-) WHERE place = 1 OR name != before ORDER BY host, at
-"""
-
-# The meter's bounds of each workload's energy, as factors of it.
-WORKLOAD_BOUNDS = f"""
-SELECT workload, sum(active_joules_lower) / sum(active_joules) AS low,
-       sum(active_joules_upper) / sum(active_joules) AS high
-FROM workload_energy FINAL
-WHERE tenant = {{tenant:String}} AND workload IN {{workloads:Array(String)}} AND {_SPAN}
-GROUP BY workload HAVING sum(active_joules) > 0
-"""
-
-# For the view by reservation: what each node spent at rest, and its size.
-SCI_NODES = f"""
-SELECT host, {_WINDOW} AS window_end, sum(window_seconds) AS covered_seconds, sum(idle_joules) AS idle_joules,
-       sum(node_joules) AS node_joules, sum(node_joules_lower) AS node_joules_lower,
-       sum(node_joules_upper) AS node_joules_upper, sum(unattributed_joules) AS unattributed_joules
-FROM node_energy FINAL WHERE tenant = {{tenant:String}} AND {_SPAN} GROUP BY host, window_end
-ORDER BY host, window_end
-"""
-
-SCI_WORKLOADS = f"""
-SELECT host, window_end, workload, any(workload_kind) AS workload_kind, max(replicas) AS replicas,
-       sum(active_joules) AS active_joules, sum(active_joules_lower) AS active_joules_lower,
-       sum(active_joules_upper) AS active_joules_upper, sum(cpu_seconds) AS cpu_seconds, avg(memory) AS mem_bytes
-FROM (
-    SELECT host, {_WINDOW} AS window_end, workload, timestamp, any(workload_energy.workload_kind) AS workload_kind,
-           greatest(1, uniqExact(replica)) AS replicas, sum(workload_energy.active_joules) AS active_joules,
-           sum(workload_energy.active_joules_lower) AS active_joules_lower,
-           sum(workload_energy.active_joules_upper) AS active_joules_upper,
-           sum(workload_energy.cpu_seconds) AS cpu_seconds, sum(mem_bytes) AS memory
-    FROM workload_energy FINAL WHERE tenant = {{tenant:String}} AND {_SPAN}
-    GROUP BY host, window_end, workload, timestamp
-) GROUP BY host, window_end, workload ORDER BY host, window_end, workload
-"""
-
-# CPUs that a replica may use, where all its processes may use the same: a quota or a set of CPUs of its own.
-SCI_ALLOWED = f"""
-SELECT host, workload, groupArray(allowed) AS cpus_allowed FROM (
-    SELECT host, workload, replica, assumeNotNull(max(telemetry_sample.cpus_allowed)) AS allowed FROM telemetry_sample
-    WHERE tenant = {{tenant:String}} AND workload_kind != 'kernel' AND {_SPAN}
-    GROUP BY host, workload, replica
-    HAVING min(cpus_allowed) = max(cpus_allowed)
-) GROUP BY host, workload
-"""
-
-SCI_SIZES = """
-SELECT host, argMax(cpu_threads, timestamp) AS cpu_threads, argMax(memory_bytes, timestamp) AS memory_bytes,
-       argMax(instance_type, timestamp) AS instance_type, argMax(node_type, timestamp) AS node_type
-FROM inventory WHERE tenant = {tenant:String} AND scope = 'node' GROUP BY host
-"""
-
-# Operations while energy is known of: the newest seconds are not analysed yet.
-SCI_OPERATIONS = f"""
-SELECT workload, any(operation) AS operation, sum(operations) AS operations
-FROM operation_sample FINAL
-WHERE tenant = {{tenant:String}} AND {_SPAN}
-  AND timestamp > (SELECT min(timestamp - toIntervalMillisecond(toUInt64(window_seconds * 1000))) FROM node_energy
-                   WHERE tenant = {{tenant:String}} AND {_SPAN})
-  AND timestamp <= (SELECT max(timestamp) FROM node_energy WHERE tenant = {{tenant:String}} AND {_SPAN})
-GROUP BY workload
 """
 
 # Processes of containers and pods of a host that were told of lately (agents do every five minutes), with their labels.

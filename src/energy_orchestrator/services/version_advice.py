@@ -22,7 +22,7 @@ from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.recommend.playbook import tries_for
 from energy_orchestrator.recommend.ranking import RankingSettings, recommendation
 from energy_orchestrator.recommend.version import VersionPair, VersionRun, version
-from energy_orchestrator.services import series_queries
+from energy_orchestrator.services import cost_queries, series_queries
 from energy_orchestrator.services.measurements import Series
 from energy_orchestrator.services.operation_costs import By, CostsFound, OperationCosts, tier_of
 from energy_orchestrator.services.past import Past
@@ -51,7 +51,7 @@ class VersionAdvice:
         """What other version was surely cheaper, for each workload of a worker."""
         start = now - LOOKED_BACK
         during = {"tenant": tenant, "start": start, "end": now, "buckets": worker.buckets, "most": MOST}
-        rows = self._series.query(series_queries.SEVERAL_VERSIONS, during).to_pylist()
+        rows = self._series.query(cost_queries.SEVERAL_VERSIONS, during).to_pylist()
         if not rows:
             return []
         watts = self._node_watts(tenant, start, now)
