@@ -262,8 +262,8 @@ def test_the_energy_of_a_board_becomes_that_of_the_workloads_on_it(tmp_path: Pat
         pack = {"tenants": ["local"], "hosts": ["node-a"]}
         during = {"start": start, "end": end, "window_ms": window / timedelta(milliseconds=1), **pack}
         rest = {("local", "node-a", row["zone"]): (20.0, "made") for row in meters}
-        meters = store.query(series_queries.METER_WINDOWS, during)
-        energy = gpu_energy(store, nodes, meters, during, rest)
+        windows = store.query(series_queries.METER_WINDOWS, during)
+        energy = gpu_energy(store, nodes, windows, during, rest)
     boards = {row["zone"]: row for row in energy.gpus.to_pylist()}
     drawn = sum(row["energy_joules"] for row in meters if row["zone"] == zone)
     assert boards[zone]["gpu_joules"] == pytest.approx(drawn)
