@@ -8,7 +8,6 @@ the cases step up in the middle. The same seeds give the same figures.
 
 from __future__ import annotations
 
-import argparse
 from itertools import product
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.signal import lfilter
 
-from benchmarks.report import add_write, tell
+from benchmarks.report import run_simulation
 from energy_orchestrator.analyze.change_points import ALPHA, MIN_SHARE, MIN_WINDOWS, shifts
 
 Floats = NDArray[np.float64]
@@ -71,11 +70,7 @@ weak at.
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=2000)
-    add_write(parser)
-    asked = parser.parse_args()
-    tell("change-points", section(asked.trials), asked.write)
+    run_simulation("change-points", section, __doc__)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ alone. The same seeds give the same figures.
 
 from __future__ import annotations
 
-import argparse
 from itertools import product
 
 import numpy as np
 from rich.progress import track
 from scipy.signal import lfilter
 
-from benchmarks.report import add_write, tell
+from benchmarks.report import run_simulation
 from energy_orchestrator.analyze.operation_cost import (
     ASSUMED_MEMORY,
     CONFIDENCE,
@@ -81,11 +80,7 @@ memory can't be told: {ASSUMED_MEMORY:g} is assumed, the note beside the figure 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=2000)
-    add_write(parser)
-    asked = parser.parse_args()
-    tell("operation-cost", section(asked.trials), asked.write)
+    run_simulation("operation-cost", section, __doc__)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from energy_orchestrator.services.report_sections import replace_section
@@ -21,3 +22,12 @@ def tell(name: str, text: str, write: bool) -> None:
     print(f"{text.strip()}\n")
     if write:
         replace_section(ACCURACY, name, text)
+
+
+def run_simulation(name: str, section: Callable[[int], str], about: str | None) -> None:
+    """The command line of a simulation: so many trials make one section."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--trials", type=int, default=2000)
+    add_write(parser)
+    asked = parser.parse_args()
+    tell(name, section(asked.trials), asked.write)

@@ -10,7 +10,6 @@ interval holds the truth, how often a change that does nothing is called a savin
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.signal import lfilter
 
-from benchmarks.report import add_write, tell
+from benchmarks.report import run_simulation
 from energy_orchestrator.model.saving import Saving
 from energy_orchestrator.verify.savings.difference import difference_in_differences
 from energy_orchestrator.verify.savings.load_adjusted import load_adjusted
@@ -210,11 +209,7 @@ Not simulated: a control that drifts away from the workload only after the chang
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=2000)
-    add_write(parser)
-    asked = parser.parse_args()
-    tell("savings", report(asked.trials), asked.write)
+    run_simulation("savings", report, __doc__)
 
 
 if __name__ == "__main__":

@@ -9,27 +9,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from benchmarks.company import BUSY_PYTHON
+
 from .rig import missing
 
 AGENT = Path(os.environ.get("EO_AGENT", Path(__file__).parents[2] / "agent" / "target" / "release" / "eo-agent"))
 PROGRAMS = Path(__file__).parent / "unwinding" / "programs"
-# A program whose calls are known, root to leaf.
-PYTHON_CALLS = """
-def inner(x):
-    for i in range(1000):
-        x = (x * 31 + i) % 1000003
-    return x
-
-def outer(x):
-    return inner(x) + 1
-
-def main():
-    x = 1
-    while True:
-        x = outer(x)
-
-main()
-"""
+# A program whose calls are known, root to leaf: the one that the benchmarks keep busy.
+PYTHON_CALLS = BUSY_PYTHON
 PYTHON_CHAIN = ["<module>", "main", "outer", "inner"]
 
 
