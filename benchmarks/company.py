@@ -23,22 +23,7 @@ ROOT = Path(__file__).parents[1]
 AGENT = ROOT / "agent" / "target" / "release" / "eo-agent"
 PROGRAMS = ROOT / "tests" / "agent" / "unwinding" / "programs"
 # The calls that `known_chains.PYTHON` tells.
-BUSY_PYTHON = """
-def inner(x):
-    for i in range(1000):
-        x = (x * 31 + i) % 1000003
-    return x
-
-def outer(x):
-    return inner(x) + 1
-
-def main():
-    x = 1
-    while True:
-        x = outer(x)
-
-main()
-"""
+BUSY_PYTHON = (PROGRAMS / "chain.py").read_text(encoding="utf-8")
 BUSY_PROGRAMS = 5
 ENDING_SECONDS = 60.0
 READY_SECONDS = 120.0

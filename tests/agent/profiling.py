@@ -9,14 +9,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.company import BUSY_PYTHON
-
 from .rig import missing
 
 AGENT = Path(os.environ.get("EO_AGENT", Path(__file__).parents[2] / "agent" / "target" / "release" / "eo-agent"))
 PROGRAMS = Path(__file__).parent / "unwinding" / "programs"
 # A program whose calls are known, root to leaf: the one that the benchmarks keep busy.
-PYTHON_CALLS = BUSY_PYTHON
+PYTHON_CALLS = (PROGRAMS / "chain.py").read_text(encoding="utf-8")
 PYTHON_CHAIN = ["<module>", "main", "outer", "inner"]
 
 
