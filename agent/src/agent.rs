@@ -232,7 +232,9 @@ impl Agent {
             self.tick();
         }
         let Some(profiler) = self.profiler.take() else { return };
-        for window in profiler.finish(PROFILE_WITHIN) {
+        let (windows, left_out) = profiler.finish(PROFILE_WITHIN);
+        self.metrics.stack_samples_lost.inc_by(left_out);
+        for window in windows {
             let rows = self.take_window(window);
             let envelope = self.envelope();
             self.send(&envelope, rows);

@@ -100,8 +100,9 @@ fn sample(profiler: Profiler, options: &ProfileOptions) -> (Sums, u64) {
             eprintln!("eo-agent: {:.0} of {} s", started.elapsed().as_secs_f64(), options.seconds);
         }
     }
-    profiler.finish(LAST_WINDOW_WITHIN).into_iter().for_each(take);
-    (sums, lost)
+    let (windows, left_out) = profiler.finish(LAST_WINDOW_WITHIN);
+    windows.into_iter().for_each(take);
+    (sums, lost + left_out)
 }
 
 fn profile(proc: &Proc, options: &ProfileOptions, sums: Sums, started_unix_nanos: u64) -> Profile {

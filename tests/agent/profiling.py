@@ -9,9 +9,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from .rig import missing
+from .rig import AGENT, missing, needs_agent
 
-AGENT = Path(os.environ.get("EO_AGENT", Path(__file__).parents[2] / "agent" / "target" / "release" / "eo-agent"))
 PROGRAMS = Path(__file__).parent / "unwinding" / "programs"
 # A program whose calls are known, root to leaf: the one that the benchmarks keep busy.
 PYTHON_CALLS = (PROGRAMS / "chain.py").read_text(encoding="utf-8")
@@ -20,8 +19,7 @@ PYTHON_CHAIN = ["<module>", "main", "outer", "inner"]
 
 def needs_agent_and_root() -> None:
     """Skip, or fail in CI, without the built agent or the right to look into other processes."""
-    if not os.access(AGENT, os.X_OK):
-        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+    needs_agent()
     if os.geteuid() != 0:
         missing("sampling other processes' stacks takes root (or CAP_PERFMON and CAP_SYS_PTRACE)")
 

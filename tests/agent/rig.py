@@ -1,17 +1,23 @@
-"""What tests of the agent need around it: a word about what is missing, ports, a meter that counts, a busy program."""
+"""What tests of the agent need around it: its program, a word about what is missing, patience, what it printed, ports,
+a meter that counts, a busy program."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
+
+AGENT = Path(os.environ.get("EO_AGENT", Path(__file__).parents[2] / "agent" / "target" / "release" / "eo-agent"))
+Row = dict[str, Any]
 
 
 def missing(reason: str) -> NoReturn:
@@ -19,6 +25,26 @@ def missing(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def needs_agent() -> None:
+    """Skip, or fail in CI, without the built agent."""
+    if not os.access(AGENT, os.X_OK):
+        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+
+
+def eventually(found: Callable[[], Any], what: str, seconds: float = 40) -> Any:
+    """What it returns, once that is true."""
+    deadline = time.monotonic() + seconds
+    while not (answer := found()):
+        assert time.monotonic() < deadline, f"not seen within {seconds:g} s: {what}"
+        time.sleep(0.1)
+    return answer
+
+
+def printed(output: Path) -> list[Row]:
+    """Rows that an agent wrote to this file so far; a line that is still being written is left out."""
+    return [json.loads(line) for line in output.read_text().split("\n")[:-1]]
 
 
 def free_ports(count: int) -> list[int]:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from .rig import missing
+from .rig import Row, eventually, missing, printed
 
 ROOT = Path(__file__).parents[2]
 WALKS = ROOT.parent / "shared" / "data" / "snmpsim-data-ups-pdu"
 OWN = Path(__file__).parent / "snmp"
 AUTH_PASSWORD, PRIV_PASSWORD = "auth-s3cret-1", "priv-s3cret-1"
-
-Row = dict[str, Any]
 
 
 def agent_program() -> Path:
@@ -38,15 +33,6 @@ def free_udp_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
-
-
-def eventually(found: Callable[[], Any], what: str, seconds: float = 40) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if answer := found():
-            return answer
-        time.sleep(0.05)
-    raise AssertionError(f"not seen within {seconds} s: {what}")
 
 
 class SimulatedPdus:
@@ -108,8 +94,7 @@ class Gateway:
         return (self.folder / "log").read_text()
 
     def rows(self, **wanted: object) -> list[Row]:
-        lines = (self.folder / "rows").read_text().splitlines(keepends=True)
-        rows = [json.loads(line) for line in lines if line.endswith("\n")]
+        rows = printed(self.folder / "rows")
         return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
 
     def row(self, **wanted: object) -> Row:

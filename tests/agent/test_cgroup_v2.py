@@ -15,7 +15,8 @@ import pytest
 
 from agent import guest
 from agent.cri_pods import install_lacking
-from agent.profiling import AGENT, needs_agent_and_root
+from agent.profiling import needs_agent_and_root
+from agent.rig import AGENT
 from agent.simulated import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

@@ -4,7 +4,6 @@ measured stays right, stamps follow the clock, and nothing is lost."""
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -15,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from .rig import missing
-from .simulated import agent_program, eventually
+from .rig import Row, eventually, missing, printed
+from .simulated import agent_program
 
 pytestmark = pytest.mark.slow
 
@@ -62,12 +61,11 @@ class Clocked:
         new.write_text(when)
         new.rename(self.clock)
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Row]:
         """Of the kernel's meter: one each interval."""
-        rows = [json.loads(line) for line in self.out.read_text().splitlines() if line.endswith("}")]
-        return [row for row in rows if row["kind"] == "meters" and row["meter"] == "kernel"]
+        return [row for row in printed(self.out) if row["kind"] == "meters" and row["meter"] == "kernel"]
 
-    def more(self, count: int = 4) -> list[dict[str, Any]]:
+    def more(self, count: int = 4) -> list[Row]:
         """The next rows."""
         before = len(self.rows())
         eventually(lambda: len(self.rows()) >= before + count, f"{count} rows after {before}")

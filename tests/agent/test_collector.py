@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from .rig import busy_shell, counting_rapl, free_port, missing
-from .simulated import ROOT, agent_program, eventually
+from .rig import busy_shell, counting_rapl, eventually, free_port, missing
+from .simulated import ROOT, agent_program
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

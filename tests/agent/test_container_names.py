@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from agent.cri_pods import Containerd, containerd, install_lacking
-from agent.profiling import AGENT, needs_agent_and_root
+from agent.profiling import needs_agent_and_root
+from agent.rig import AGENT, printed
 
 pytestmark = pytest.mark.slow
 BUSY = "while :; do :; done"
@@ -71,7 +72,7 @@ def rows_until(tmp_path: Path, arguments: list[str], enough: Callable[[list[dict
     try:
         deadline = time.monotonic() + 60
         while True:
-            rows = [json.loads(line) for line in output.read_text().splitlines() if line.endswith("}")]
+            rows = printed(output)
             if enough(rows) or time.monotonic() > deadline:
                 return rows
             time.sleep(0.2)

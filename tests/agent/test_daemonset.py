@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from agent import kubernetes_objects as objects
-from agent.profiling import AGENT, needs_agent_and_root
-from agent.rig import missing
+from agent.profiling import needs_agent_and_root
+from agent.rig import AGENT, missing
 from cluster import programs
 from cluster.processes import until
 from cluster.whole import Cluster, cluster, running

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gzip
 import http.server
 import itertools
@@ -13,10 +14,9 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,7 @@ from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 i
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from agent.authority import Authority
-from agent.profiling import AGENT
-from agent.rig import busy_shell, counting_rapl, free_port, missing
+from agent.rig import AGENT, busy_shell, counting_rapl, eventually, free_port, missing, needs_agent
 from energy_orchestrator.services.nats_server import nats_binary
 
 pytestmark = pytest.mark.slow
@@ -39,17 +38,10 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True, scope="module")
 def built() -> None:
     """The agent is there."""
-    if not os.access(AGENT, os.X_OK):
-        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+    needs_agent()
 
 
-def until(condition: Callable[[], Any], what: str, timeout: float = 30) -> Any:
-    """What the condition returns, once it is true."""
-    deadline = time.monotonic() + timeout
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen in {timeout} s"
-        time.sleep(0.1)
-    return found
+until = functools.partial(eventually, seconds=30)
 
 
 @contextlib.contextmanager
@@ -154,9 +146,9 @@ def test_a_bad_certificate_is_told_and_nothing_is_lost_until_it_is_renewed(
             context = ssl.create_default_context(cafile=str(authority.file))
             # The stream has to be there before the agent, whose turn comes with its back-off.
             stored(url, tls=context)
-            until(lambda: stored(url, tls=context) > 3, "delivery after the renewal", timeout=90)
+            until(lambda: stored(url, tls=context) > 3, "delivery after the renewal", seconds=90)
             assert running.poll() is None
-            until(lambda: not any(file.stat().st_size for file in spool.glob("*.spool")), "an empty spool", timeout=60)
+            until(lambda: not any(file.stat().st_size for file in spool.glob("*.spool")), "an empty spool", seconds=60)
             stamps = asyncio.run(sample_stamps(url, context))
     assert stamps == sorted(stamps)
     steps = [later - earlier for earlier, later in itertools.pairwise(sorted(set(stamps)))]
@@ -353,7 +345,7 @@ def test_a_spool_that_was_killed_in_mid_write_gives_whole_batches(tmp_path: Path
         url = f"nats://127.0.0.1:{port}"
         assert stored(url) == 0
         with agent(tmp_path, *options):
-            until(lambda: spooled() == 0, "an empty spool", timeout=60)
+            until(lambda: spooled() == 0, "an empty spool", seconds=60)
         found = batches(url)
     assert len(found) >= 6, "each round spooled at least one batch"
     for one in found:
@@ -382,7 +374,7 @@ def test_a_full_disk_costs_batches_and_not_the_agent(tmp_path: Path) -> None:
                                 return float(one.value)
                 return 0
 
-            assert until(lost, "a lost batch", timeout=60) > 0
+            assert until(lost, "a lost batch", seconds=60) > 0
             assert process.poll() is None
         finally:
             process.terminate()

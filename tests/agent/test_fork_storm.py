@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -16,9 +15,9 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from .profiling import AGENT, needs_agent_and_root
-from .rig import free_port, missing
-from .test_short_lived import counted, own_cgroup, told, used, wait_for
+from .cpu_time import counted, inside, own_cgroup, told, used
+from .profiling import needs_agent_and_root
+from .rig import AGENT, eventually, free_port, missing, needs_agent, printed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -64,8 +63,7 @@ def own_metrics(port: int) -> dict[tuple[str, str], float]:
 def stacks(output: Path) -> Counter[tuple[str, str]]:
     """Samples by workload and root frame."""
     found: Counter[tuple[str, str]] = Counter()
-    for line in output.read_text().splitlines():
-        row = json.loads(line) if line.endswith("}") else {"kind": ""}
+    for row in printed(output):
         if row["kind"] == "profiles":
             found[row["workload"], row["stack"][0]] += row["sample_count"]
     return found
@@ -87,8 +85,7 @@ def test_a_thousand_forks_a_second_are_accounted(tmp_path: Path, waits: bool) ->
 
     Of children that nobody waits for only the counter of their cgroup knows.
     """
-    if not os.access(AGENT, os.X_OK):
-        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+    needs_agent()
     program, output = storm_program(tmp_path), tmp_path / "rows"
     options = ["--sink", "stdout", "--interval-seconds", "0.5", "--profile-hz", "19", "--log-level", "warn"]
     environment = {**os.environ, "EO_WORKLOAD": "storm"}
@@ -100,11 +97,11 @@ def test_a_thousand_forks_a_second_are_accounted(tmp_path: Path, waits: bool) ->
         try:
             watch = psutil.Process(agent.pid)
             # The first look has to be over: what was there before counts from then on only.
-            wait_for(lambda: output.stat().st_size > 0)
+            eventually(lambda: output.stat().st_size > 0, "the first look", 60)
             before = sum(watch.cpu_times()[:2])
             arguments = [str(program), str(SECONDS), str(1.15 * GOAL_PER_SECOND)]
             if cgroup is not None:
-                arguments = ["sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', str(cgroup), *arguments, "ignored"]
+                arguments = inside(cgroup, *arguments, "ignored")
             with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment) as storm:
                 assert storm.stdout
                 forks = int(storm.stdout.readline())
@@ -139,16 +136,16 @@ def test_samples_of_processes_that_no_look_saw_stay_as_rows_that_say_so(tmp_path
     unattributed = "eo_agent_stack_samples_unattributed_total"
     with output.open("wb") as out, subprocess.Popen([str(AGENT), "run", *options], stdout=out) as agent:
         try:
-            wait_for(lambda: output.stat().st_size > 0)
+            eventually(lambda: output.stat().st_size > 0, "the first look", 60)
             with subprocess.Popen([str(program), str(SECONDS), "2000"], stdout=subprocess.PIPE) as storm:
                 assert storm.stdout
                 storm.stdout.readline()
                 storm.kill()
             # The window that holds the end of the storm is ten seconds at most.
             past = own_metrics(port)[taken]
-            wait_for(lambda: own_metrics(port)[taken] > past)
+            eventually(lambda: own_metrics(port)[taken] > past, "another window", 60)
             # Rows are written a moment after they are counted.
-            wait_for(lambda: own_metrics(port)[taken] == stacks(output).total())
+            eventually(lambda: own_metrics(port)[taken] == stacks(output).total(), "each sample in a row", 60)
             told, rows = own_metrics(port), stacks(output)
         finally:
             agent.terminate()

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -27,16 +26,14 @@ from energy_orchestrator.store.series.chdb_store import ChdbSeriesStore
 from energy_orchestrator.store.series.rows import stored_schema
 
 from .fake_nvml import Profile, build, profile, profile_names
-from .rig import missing
-from .simulated import agent_program, eventually
+from .rig import Row, eventually, missing, printed
+from .simulated import agent_program
 
 pytestmark = pytest.mark.slow
 
 HOST_PIDS = "pid:[4026531836]"
 ENDED = 2**31 - 1
 """A pid that no process has: beyond what the kernel gives out."""
-
-Row = dict[str, Any]
 
 
 @dataclass
@@ -52,8 +49,7 @@ class Running:
         new.rename(self.folder / "fake_nvml.txt")
 
     def rows(self, kind: str) -> list[Row]:
-        lines = (self.folder / "rows").read_text().splitlines(keepends=True)
-        return [row for row in (json.loads(line) for line in lines if line.endswith("\n")) if row["kind"] == kind]
+        return [row for row in printed(self.folder / "rows") if row["kind"] == kind]
 
     def look(self, kind: str, wanted: Callable[[list[Row]], bool]) -> list[Row]:
         """The rows of the first look that is as wanted."""

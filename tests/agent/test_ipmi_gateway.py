@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from .rig import missing
-from .simulated import eventually, free_udp_port, gateway, secret
+from .rig import eventually, missing
+from .simulated import free_udp_port, gateway, secret
 
 pytestmark = pytest.mark.slow
 

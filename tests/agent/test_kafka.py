@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -22,8 +21,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from agent.authority import EC, Authority
 from agent.kafka_broker import PASSWORD, USER, KafkaBroker, running_broker
-from agent.profiling import AGENT
-from agent.rig import free_port, missing
+from agent.rig import AGENT, free_port, needs_agent
 from agent.test_delivery import agent, until
 from energy_orchestrator.ingest.validation import ValidBatch, validate
 from energy_orchestrator.model.wire import Kind
@@ -37,8 +35,7 @@ PARTITIONS = 3
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KafkaBroker, Authority]]:
     """A running broker without a topic, and its authority."""
-    if not os.access(AGENT, os.X_OK):
-        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+    needs_agent()
     with running_broker(tmp_path_factory.mktemp("kafka")) as both:
         yield both
 
@@ -207,9 +204,9 @@ def test_a_broker_that_goes_and_comes_back_costs_nothing(tmp_path: Path, broker:
         until(lambda: "bus is away" in log.read_text(), "word of the absence")
         until(lambda: own_metrics(metrics)["eo_agent_scans_total"] > before + 8 and spooled() > 10_000, "spooling")
         broker.start()
-        until(lambda: "bus is back" in log.read_text(), "word of the return", timeout=90)
+        until(lambda: "bus is back" in log.read_text(), "word of the return", seconds=90)
         until(lambda: spooled() == 0, "an empty spool")
-        until(all_there, "the arrival of every row", timeout=60)
+        until(all_there, "the arrival of every row", seconds=60)
         assert not [name for name, n in own_metrics(metrics).items() if "dropped" in name and n]
     found = arrived(broker, "away")
     for kind in (Kind.SAMPLES, Kind.METERS):
@@ -284,7 +281,7 @@ def test_a_topic_that_is_not_there_is_named_and_waited_for(tmp_path: Path, broke
     with agent(tmp_path, *options(broker, "later")):
         until(lambda: "there is no topic eo.v1.later." in (tmp_path / "log").read_text(), "the name of the topic")
         make_topics(broker, "later")
-        until(lambda: len(arrived(broker, "later")) > 3, "delivery", timeout=60)
+        until(lambda: len(arrived(broker, "later")) > 3, "delivery", seconds=60)
 
 
 def test_a_broker_that_takes_connections_and_says_nothing_is_given_up(tmp_path: Path) -> None:
@@ -292,7 +289,7 @@ def test_a_broker_that_takes_connections_and_says_nothing_is_given_up(tmp_path: 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         with agent(tmp_path, "--kafka-brokers", address, "--profile-hz", "0"):
-            until(lambda: "no answer from a broker within" in (tmp_path / "log").read_text(), "giving up", timeout=60)
+            until(lambda: "no answer from a broker within" in (tmp_path / "log").read_text(), "giving up", seconds=60)
             assert any((tmp_path / "spool").glob("*.spool"))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import uuid
@@ -17,8 +16,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from agent.authority import EC, Authority
 from agent.kafka_broker import PASSWORD, USER, KafkaBroker, running_broker
-from agent.profiling import AGENT
-from agent.rig import missing
+from agent.rig import needs_agent
 from agent.test_delivery import agent, until
 from agent.test_kafka import arrived, make_topics, options
 from energy_orchestrator.errors import InvalidInputError, UnavailableError
@@ -95,8 +93,7 @@ def test_a_collector_killed_between_store_and_commit_loses_nothing_and_stores_no
     broker: KafkaBroker, tmp_path: Path
 ) -> None:
     """The agent sends; one collector dies right after an insert; its successor ends with what the broker holds."""
-    if not os.access(AGENT, os.X_OK):
-        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+    needs_agent()
     make_topics(broker, "killed")
     with agent(tmp_path, *options(broker, "killed")):
         until(lambda: any(it.batch.kind is Kind.SAMPLES for it in arrived(broker, "killed")), "the first samples")
@@ -116,8 +113,7 @@ def test_a_collector_killed_between_store_and_commit_loses_nothing_and_stores_no
 
 def test_eo_up_works_with_kafka_in_place_of_nats(broker: KafkaBroker, tmp_path: Path) -> None:
     """The whole system as a user starts it: the agent writes to the broker, watts come out."""
-    if not os.access(AGENT, os.X_OK):
-        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+    needs_agent()
     make_topics(broker, "upkafka", *(kind.value for kind in Kind))
     brokers = json.dumps([broker.address("PLAINTEXT")])
     with running(System(tmp_path, None, EO_KAFKA_BROKERS=brokers, EO_TENANT="upkafka")) as system:

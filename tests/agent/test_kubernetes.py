@@ -17,8 +17,8 @@ import pytest
 
 from agent import kubernetes_objects as objects
 from agent.kubernetes_truth import Place, Pod, cpu_seconds, pod_of, processes
-from agent.profiling import AGENT, needs_agent_and_root
-from agent.rig import missing
+from agent.profiling import needs_agent_and_root
+from agent.rig import AGENT, missing, printed
 from cluster import programs
 from cluster.processes import until
 from cluster.whole import Cluster, cluster, running
@@ -68,9 +68,7 @@ class Watching:
         self.folder, self.child = folder, child
 
     def rows(self, kind: str) -> list[Row]:
-        lines = (self.folder / "rows").read_text().splitlines(keepends=True)
-        rows = [json.loads(line) for line in lines if line.endswith("\n")]
-        return [row for row in rows if row["kind"] == kind]
+        return [row for row in printed(self.folder / "rows") if row["kind"] == kind]
 
     @property
     def log(self) -> str:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from agent.profiling import AGENT
-from agent.rig import free_port, missing
-from agent.test_short_lived import wait_for
+from agent.rig import AGENT, eventually, free_port, needs_agent, printed
 
 pytestmark = pytest.mark.slow
 SETTINGS = """
@@ -37,8 +33,7 @@ insecure = true
 @pytest.fixture
 def settings(tmp_path: Path) -> Path:
     """A recorded meter, and a BMC that is away; neither names a host."""
-    if not os.access(AGENT, os.X_OK):
-        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+    needs_agent()
     log = tmp_path / "log.csv"
     log.write_text("timestamp,watts\n0,100\n1,101\n2,102\n3,103\n")
     file = tmp_path / "agent.toml"
@@ -50,22 +45,19 @@ def test_its_rows_are_the_nodes_beside_all_others(settings: Path, tmp_path: Path
     """Figures of the meter that answers, the reason of the one that does not, and samples, all under one host."""
     output = tmp_path / "rows"
 
-    def rows() -> list[dict[str, Any]]:
-        return [json.loads(line) for line in output.read_text().splitlines() if line.endswith("}")]
-
     def done() -> bool:
-        seen = {row["meter"] for row in rows() if row["kind"] == "meters"}
-        return {"replay", "redfish", "kernel"} <= seen and any(row["kind"] == "samples" for row in rows())
+        seen = {row["meter"] for row in printed(output) if row["kind"] == "meters"}
+        return {"replay", "redfish", "kernel"} <= seen and any(row["kind"] == "samples" for row in printed(output))
 
     with output.open("w") as out:
         agent = subprocess.Popen([str(AGENT), "run", "--config", str(settings)], stdout=out)
         try:
-            wait_for(done)
+            eventually(done, "rows of each meter, and samples", 60)
         finally:
             agent.terminate()
             assert agent.wait(30) == 0
-    assert {row["host"] for row in rows()} == {"node-a"}
-    of = {name: [row for row in rows() if row.get("meter") == name] for name in ("replay", "redfish")}
+    assert {row["host"] for row in printed(output)} == {"node-a"}
+    of = {name: [row for row in printed(output) if row.get("meter") == name] for name in ("replay", "redfish")}
     assert {row["power_watts"] for row in of["replay"]} <= {100, 101, 102, 103}
     assert {row["power_watts"] for row in of["redfish"]} == {None}
     assert all(row["reason"] for row in of["redfish"])

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import debian
-from agent.profiling import AGENT
-from agent.rig import missing
+from agent.rig import AGENT, missing, needs_agent
 
 pytestmark = pytest.mark.slow
 DEPLOY = Path(__file__).parents[2] / "deploy" / "agent"
@@ -21,8 +20,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy" / "agent"
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built package."""
-    if not os.access(AGENT, os.X_OK):
-        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+    needs_agent()
     if not shutil.which("dpkg-deb"):
         missing("dpkg-deb is needed: a Debian or Ubuntu machine")
     return build(tmp_path_factory.mktemp("deb"))

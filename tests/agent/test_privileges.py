@@ -10,24 +10,19 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from agent.profiling import AGENT
-from agent.rig import busy_shell, missing
-from agent.test_short_lived import wait_for
+from agent.rig import AGENT, Row, busy_shell, eventually, missing, needs_agent, printed
 
 pytestmark = pytest.mark.slow
 NOBODY = "65534"
-Row = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy that every user may run: the checkout may lie in a closed directory."""
-    if not os.access(AGENT, os.X_OK):
-        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+    needs_agent()
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         missing("root and setpriv (util-linux) are needed to give rights away")
     place = tmp_path_factory.mktemp("bin")
@@ -55,11 +50,6 @@ def check(command: list[str]) -> Row:
     return found
 
 
-def parsed(output: Path) -> list[Row]:
-    """Rows so far; a line that is still being written is left out."""
-    return [json.loads(line) for line in output.read_text().splitlines() if line.endswith("}")]
-
-
 def samples(rows: list[Row], pid: int) -> list[Row]:
     """Of one process, where it used CPU time."""
     return [row for row in rows if row["kind"] == "samples" and row["pid"] == pid and row["cpu_seconds"] > 0]
@@ -77,12 +67,12 @@ def run(command: list[str], output: Path, until: Callable[[list[Row]], object]) 
     with output.open("w") as rows, errors.open("w") as log:
         process = subprocess.Popen(asked, stdout=rows, stderr=log)
         try:
-            wait_for(lambda: bool(until(parsed(output))) or process.poll() is not None)
+            eventually(lambda: until(printed(output)) or process.poll() is not None, "rows that are enough", 60)
         finally:
             process.send_signal(signal.SIGTERM)
             code = process.wait(30)
     assert code == 0, errors.read_text()
-    return parsed(output)
+    return printed(output)
 
 
 def node_row(rows: list[Row]) -> Row:

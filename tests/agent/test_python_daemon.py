@@ -16,9 +16,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from .profiling import AGENT, PYTHON_CALLS, needs_agent_and_root, whole_calls
-from .rig import missing
-from .test_short_lived import wait_for
+from .profiling import PYTHON_CALLS, needs_agent_and_root, whole_calls
+from .rig import AGENT, eventually, missing
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -78,7 +77,7 @@ def test_the_agent_of_a_node_sees_python_programs_by_their_own_functions(
     inside = ["sh", "-c", NAMESPACE, "sh", str(programs), sys.executable, str(tmp_path), str(AGENT)]
     with subprocess.Popen(["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *inside]) as namespace:
         try:
-            wait_for(lambda: enough(tmp_path / "rows", programs), timeout=150)
+            eventually(lambda: enough(tmp_path / "rows", programs), "samples to judge by", 150)
         finally:
             namespace.kill()
     shares = {}

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import uuid
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import debian
-from agent.profiling import AGENT
-from agent.rig import missing
-from agent.test_short_lived import wait_for
+from agent.rig import AGENT, Row, eventually, missing, needs_agent, printed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 QEMU = "qemu-system-x86_64"
@@ -29,15 +25,9 @@ def qemu() -> str:
     return shutil.which(QEMU) or missing(f"{QEMU} is not here (Debian package qemu-system-x86)")
 
 
-def rows(output: Path) -> list[dict[str, Any]]:
-    """Rows so far."""
-    return [json.loads(line) for line in output.read_text().splitlines() if line.endswith("}")]
-
-
 def test_a_guest_has_its_name_and_uuid(tmp_path: Path, qemu: str) -> None:
     """The options of a domain that libvirt starts, as far as they say who it is; its CPUs are stopped."""
-    if not os.access(AGENT, os.X_OK):
-        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+    needs_agent()
     identity, output = str(uuid.uuid4()), tmp_path / "rows"
     libvirts = [
         qemu,
@@ -57,11 +47,15 @@ def test_a_guest_has_its_name_and_uuid(tmp_path: Path, qemu: str) -> None:
         subprocess.Popen(command, stdout=out) as agent,
     ):
 
-        def of_guest(kind: str) -> list[dict[str, Any]]:
-            return [row for row in rows(output) if row["kind"] == kind and row["pid"] == guest.pid]
+        def of_guest(kind: str) -> list[Row]:
+            return [row for row in printed(output) if row["kind"] == kind and row["pid"] == guest.pid]
 
         try:
-            wait_for(lambda: bool(of_guest("inventory") and of_guest("samples")) or guest.poll() is not None)
+            eventually(
+                lambda: (of_guest("inventory") and of_guest("samples")) or guest.poll() is not None,
+                "rows of the guest",
+                60,
+            )
             assert guest.poll() is None, guest.stderr and guest.stderr.read()
         finally:
             # In this order: a last look at a guest that is gone would find no memory.

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from .rig import missing
-from .simulated import ROOT, eventually, gateway, promises, secret
+from .rig import eventually, missing
+from .simulated import ROOT, gateway, promises, secret
 
 pytestmark = pytest.mark.slow
 

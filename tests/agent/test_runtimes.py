@@ -4,22 +4,17 @@ that do nothing (issue 4)."""
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agent import runtimes
-from agent.profiling import AGENT
-from agent.rig import missing
-from agent.test_short_lived import wait_for
+from agent.rig import AGENT, Row, eventually, missing, needs_agent, printed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-Row = dict[str, Any]
 
 
 @contextlib.contextmanager
@@ -38,14 +33,12 @@ def started(program: runtimes.Program, folder: Path) -> Iterator[int]:
 
 def newest(output: Path, pids: set[int]) -> dict[int, Row]:
     """The last inventory row of each process."""
-    lines = [json.loads(line) for line in output.read_text().splitlines() if line.endswith("}")]
-    return {row["pid"]: row for row in lines if row["kind"] == "inventory" and row["pid"] in pids}
+    return {row["pid"]: row for row in printed(output) if row["kind"] == "inventory" and row["pid"] in pids}
 
 
 def test_each_runtime_is_known_by_language_version_and_settings(tmp_path: Path) -> None:
     """All of them sleep, so none is ever notable by what it uses; what can't be started is named."""
-    if not os.access(AGENT, os.X_OK):
-        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+    needs_agent()
     made, absent = {}, []
     for make in runtimes.PROGRAMS:
         folder = tmp_path / make.__name__
@@ -65,7 +58,7 @@ def test_each_runtime_is_known_by_language_version_and_settings(tmp_path: Path) 
             rows = newest(output, set(pids))
             return len(rows) == len(pids) and all(row["runtime_settings"] is not None for row in rows.values())
 
-        wait_for(looked_up, 240)
+        eventually(looked_up, "a look into each program", 240)
         rows = newest(output, set(pids))
     for pid, program in pids.items():
         row = rows[pid]

@@ -8,8 +8,7 @@ import subprocess
 
 import pytest
 
-from agent.profiling import AGENT
-from agent.rig import missing
+from agent.rig import AGENT, needs_agent
 
 pytestmark = pytest.mark.slow
 
@@ -68,8 +67,7 @@ PLAIN = {
 
 def agent(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The agent with these variables and no others of ours."""
-    if not os.access(AGENT, os.X_OK):
-        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+    needs_agent()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("EO_")}
     command = [str(AGENT), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=clean | environment, timeout=60)

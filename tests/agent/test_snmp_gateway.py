@@ -13,13 +13,12 @@ import pytest
 
 from energy_orchestrator.ingest.validation import validate
 
-from .rig import missing
+from .rig import eventually, missing
 from .simulated import (
     AUTH_PASSWORD,
     PRIV_PASSWORD,
     WALKS,
     SimulatedPdus,
-    eventually,
     free_udp_port,
     gateway,
     promises,

@@ -11,17 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from .simulated import (
-    AUTH_PASSWORD,
-    OWN,
-    PRIV_PASSWORD,
-    eventually,
-    free_udp_port,
-    gateway,
-    promises,
-    secret,
-    snmpsim,
-)
+from .rig import eventually
+from .simulated import AUTH_PASSWORD, OWN, PRIV_PASSWORD, free_udp_port, gateway, promises, secret, snmpsim
 
 pytestmark = pytest.mark.slow
 WALK = "own-raritan-px"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.rig import missing
+from agent.rig import AGENT, missing, needs_agent
 from agent.unwinding.cases import RESTORE, TOO_DEEP, Case, build, compilers
-from agent.unwinding.score import AGENT, Names, Score, call, in_kernel, score, table
+from agent.unwinding.score import Names, Score, call, in_kernel, score, table
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 GOAL = 0.95
@@ -29,8 +29,7 @@ MAX_SHORT = 0.1
 @pytest.fixture(scope="module")
 def scores() -> Iterator[list[Score]]:
     """Every program that the compilers here can build, sampled at 99 Hz."""
-    if not os.access(AGENT, os.X_OK):
-        missing("the agent is not built: run `make up` or cargo build --release in agent/")
+    needs_agent()
     if os.geteuid() != 0:
         missing("sampling other processes' stacks takes root (or CAP_PERFMON and CAP_SYS_PTRACE)")
     needed = {"gcc", "go", "rustc"}

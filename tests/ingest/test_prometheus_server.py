@@ -17,8 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
-from tests.agent.rig import free_port, missing
-from tests.agent.simulated import ROOT, eventually
+from tests.agent.rig import eventually, free_port, missing
+from tests.agent.simulated import ROOT
 
 from energy_orchestrator.ingest.memory_bus import MemoryBus
 from energy_orchestrator.ingest.operations import Target

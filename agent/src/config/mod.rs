@@ -305,32 +305,9 @@ impl Options {
         if sink == SinkKind::File && self.path.is_none() {
             return Err(ConfigError::new("path", "missing for sink `file`", "give --path DIR"));
         }
-        if self.nats_user.is_some() != self.nats_password_file.is_some() {
-            return Err(ConfigError::new(
-                "nats_user",
-                "user and password file belong together",
-                "set both EO_NATS_USER and EO_NATS_PASSWORD_FILE, or neither",
-            ));
-        }
-        let nats_url = self.nats_url.unwrap_or_else(|| "nats://127.0.0.1:4222".into());
-        address::without_login(
-            "nats_url",
-            &nats_url,
-            "nats_user with nats_password_file, nats_creds_file or nats_nkey_file",
-        )?;
-        let tenant = named("tenant", self.tenant.clone().unwrap_or_else(|| "local".into()))?;
+        let nats = NatsConfig::of(&self)?;
+        let tenant = named("tenant", self.tenant.unwrap_or_else(|| "local".into()))?;
         kafka::check_topics(sink, &tenant)?;
-        let certificate_files = match (self.nats_cert_file, self.nats_key_file) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            _ => {
-                return Err(ConfigError::new(
-                    "nats_cert_file",
-                    "certificate and key belong together",
-                    "set both nats_cert_file and nats_key_file, or neither",
-                ))
-            }
-        };
         Ok(Config {
             metrics_listen: self.metrics_listen.as_deref().map(metrics_address).transpose()?,
             export: ExportConfig::new(
@@ -340,19 +317,7 @@ impl Options {
             )?,
             tenant,
             host: named("host", self.host.unwrap_or_else(hostname))?,
-            nats: NatsConfig {
-                url: named("nats_url", nats_url)?,
-                creds_file: self.nats_creds_file,
-                user: self.nats_user,
-                password_file: self.nats_password_file,
-                nkey_file: self.nats_nkey_file,
-                ca_file: self.nats_ca_file,
-                certificate_files,
-                inbox_prefix: named(
-                    "nats_inbox_prefix",
-                    self.nats_inbox_prefix.unwrap_or_else(|| "_INBOX".into()),
-                )?,
-            },
+            nats,
             kafka: self.kafka.resolve()?,
             spool_dir: self.spool_dir.unwrap_or_else(default_spool_dir),
             spool_max_bytes: within(

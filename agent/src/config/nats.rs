@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{secret, ConfigError};
+use super::{address, named, secret, ConfigError, Options};
 
 #[derive(Debug, Clone)]
 pub struct NatsConfig {
@@ -20,6 +20,34 @@ pub struct NatsConfig {
 }
 
 impl NatsConfig {
+    /// Checks what belongs together, and the address.
+    pub fn of(options: &Options) -> Result<NatsConfig, ConfigError> {
+        if options.nats_user.is_some() != options.nats_password_file.is_some() {
+            return Err(ConfigError::new(
+                "nats_user",
+                "user and password file belong together",
+                "set both EO_NATS_USER and EO_NATS_PASSWORD_FILE, or neither",
+            ));
+        }
+        let or = |value: &Option<String>, default: &str| value.as_deref().unwrap_or(default).into();
+        let url = named("nats_url", or(&options.nats_url, "nats://127.0.0.1:4222"))?;
+        address::without_login(
+            "nats_url",
+            &url,
+            "nats_user with nats_password_file, nats_creds_file or nats_nkey_file",
+        )?;
+        Ok(NatsConfig {
+            url,
+            creds_file: options.nats_creds_file.clone(),
+            user: options.nats_user.clone(),
+            password_file: options.nats_password_file.clone(),
+            inbox_prefix: named("nats_inbox_prefix", or(&options.nats_inbox_prefix, "_INBOX"))?,
+            nkey_file: options.nats_nkey_file.clone(),
+            ca_file: options.nats_ca_file.clone(),
+            certificate_files: certificate_files(options)?,
+        })
+    }
+
     /// The text of the .creds file; never logged.
     pub fn read_credentials(&self) -> Result<Option<String>, ConfigError> {
         self.creds_file.as_deref().map(|path| secret("nats_creds_file", path)).transpose()
@@ -52,6 +80,18 @@ impl NatsConfig {
         let password =
             secret("nats_password_file", path)?.trim_end_matches(['\r', '\n']).to_owned();
         Ok(Some((user.clone(), password)))
+    }
+}
+
+fn certificate_files(options: &Options) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+    match (&options.nats_cert_file, &options.nats_key_file) {
+        (Some(certificate), Some(key)) => Ok(Some((certificate.clone(), key.clone()))),
+        (None, None) => Ok(None),
+        _ => Err(ConfigError::new(
+            "nats_cert_file",
+            "certificate and key belong together",
+            "set both nats_cert_file and nats_key_file, or neither",
+        )),
     }
 }
 

@@ -134,7 +134,12 @@ impl OwnMetrics {
             "Resident memory of the agent",
             self.resident_bytes.clone(),
         );
-        let agent = all.sub_registry_with_prefix("eo_agent");
+        self.register_agent();
+        self.register_node();
+    }
+
+    fn register_agent(&mut self) {
+        let agent = self.registry.sub_registry_with_prefix("eo_agent");
         agent.register("rows", "Rows made, by kind", self.rows.clone());
         agent.register(
             "dropped_batches",
@@ -163,7 +168,7 @@ impl OwnMetrics {
         );
         agent.register(
             "stack_samples_lost",
-            "Stack samples lost in the kernel's buffer",
+            "Stack samples lost in the kernel's buffer, or left out at the stop",
             self.stack_samples_lost.clone(),
         );
         agent.register_with_unit(
@@ -178,7 +183,10 @@ impl OwnMetrics {
             "Intervals in which a meter's zone gave no figure, by meter and zone",
             self.meter_errors.clone(),
         );
-        let node = all.sub_registry_with_prefix("eo_node");
+    }
+
+    fn register_node(&mut self) {
+        let node = self.registry.sub_registry_with_prefix("eo_node");
         node.register_with_unit(
             "energy",
             "Energy by meter and zone since the agent's start; gaps are not filled",

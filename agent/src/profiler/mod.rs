@@ -20,7 +20,7 @@ pub(crate) mod unwind;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::Arc;
 use std::thread;
@@ -108,6 +108,7 @@ impl Window {
 pub struct Profiler {
     pub windows: Receiver<Window>,
     stop: Arc<AtomicBool>,
+    under_way: Arc<AtomicU64>,
 }
 
 impl Profiler {
@@ -117,28 +118,32 @@ impl Profiler {
         // Two windows may wait; for a reader slower than that the next one grows.
         let (sender, windows) = std::sync::mpsc::sync_channel(2);
         let stop = Arc::new(AtomicBool::new(false));
-        let (proc, stopping) = (proc.clone(), stop.clone());
+        let under_way = Arc::new(AtomicU64::new(0));
+        let (proc, stopping, counted) = (proc.clone(), stop.clone(), under_way.clone());
         thread::Builder::new()
             .name("profiler".into())
-            .spawn(move || Worker::new(sampler, proc, sampling).run(&sender, &stopping))
+            .spawn(move || Worker::new(sampler, proc, sampling, counted).run(&sender, &stopping))
             .map_err(|error| format!("perf_event: no thread: {error}"))?;
-        Ok(Profiler { windows, stop })
+        Ok(Profiler { windows, stop, under_way })
     }
 
-    /// Ends sampling and returns the windows that wait and the one that was under way, as far as they come in time.
-    pub fn finish(self, within: Duration) -> Vec<Window> {
+    /// Ends sampling and returns the windows that wait and the one that was under way, as far as they come in time,
+    /// and how many samples did not.
+    pub fn finish(self, within: Duration) -> (Vec<Window>, u64) {
         self.stop.store(true, Ordering::Relaxed);
         let until = Instant::now() + within;
         let mut left = Vec::new();
         loop {
             match self.windows.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(window) => left.push(window),
-                Err(RecvTimeoutError::Disconnected) => return left,
+                Err(RecvTimeoutError::Disconnected) => return (left, 0),
                 Err(RecvTimeoutError::Timeout) => {
+                    let lost = self.under_way.load(Ordering::Relaxed);
                     tracing::warn!(
+                        lost,
                         "the samples of the last seconds had no names in time and are left out"
                     );
-                    return left;
+                    return (left, lost);
                 }
             }
         }
@@ -198,6 +203,8 @@ struct Trace {
     user: Vec<u64>,
     end: End,
     python: Option<Vec<Arc<str>>>,
+    /// Of a Python program that no look has found in this thread yet: what one finds soon is taken.
+    thread: Option<i32>,
 }
 
 type Pending = HashMap<Trace, i64>;
@@ -211,6 +218,8 @@ struct Worker {
     jit: JitNames,
     pending: Pending,
     window: Window,
+    /// Samples that have left the rings, and those known to be lost, that no window was handed over with.
+    under_way: Arc<AtomicU64>,
     last_names_within: Duration,
     /// Of the window.
     started: Instant,
@@ -220,7 +229,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(sampler: Sampler, proc: Proc, sampling: Sampling) -> Worker {
+    fn new(sampler: Sampler, proc: Proc, sampling: Sampling, under_way: Arc<AtomicU64>) -> Worker {
         Worker {
             sampler,
             symbols: Symbols::new(proc.clone()),
@@ -231,6 +240,7 @@ impl Worker {
             proc,
             pending: HashMap::new(),
             window: Window::default(),
+            under_way,
             started: Instant::now(),
             due: Instant::now() + WINDOW,
             reset_at: Instant::now(),
@@ -261,9 +271,14 @@ impl Worker {
             }
             if Instant::now() >= self.due {
                 self.due = Instant::now() + WINDOW;
-                if let Some(window) = hand_over(self.end_window(), windows) {
-                    self.started -= Duration::from_secs_f64(window.seconds);
-                    self.window = window;
+                let window = self.end_window();
+                let held = window.samples() + window.lost;
+                match hand_over(window, windows) {
+                    Some(window) => {
+                        self.started -= Duration::from_secs_f64(window.seconds);
+                        self.window = window;
+                    }
+                    None => drop(self.under_way.fetch_sub(held, Ordering::Relaxed)),
                 }
             }
         }
@@ -274,7 +289,7 @@ impl Worker {
         let now = Instant::now();
         let mut samples = Vec::new();
         let (unwinding, jit) = (&mut self.unwinding, &mut self.jit);
-        self.window.lost += self.sampler.drain(|sample| {
+        let lost = self.sampler.drain(|sample| {
             // A stack copy lies in the ring only until it is drained.
             let chain = if sample.pid > 0 {
                 unwinding.unwind(sample.pid, sample.state, &sample.user, now, jit)
@@ -284,6 +299,8 @@ impl Worker {
             };
             samples.push((sample.pid, sample.tid, sample.kernel, chain));
         });
+        self.window.lost += lost;
+        self.under_way.fetch_add(samples.len() as u64 + lost, Ordering::Relaxed);
         let mut looked = HashSet::new();
         for (pid, tid, kernel, Chain { addresses, end }) in samples {
             if !addresses.is_empty() && looked.insert(pid) {
@@ -291,7 +308,8 @@ impl Worker {
             }
             let python = self.pythons.stack(pid, tid).map(<[_]>::to_vec);
             // Threads of a process with the same stack are one row.
-            let trace = Trace { pid, kernel, user: addresses, end, python };
+            let thread = (python.is_none() && self.pythons.watches(pid)).then_some(tid);
+            let trace = Trace { pid, kernel, user: addresses, end, python, thread };
             *self.pending.entry(trace).or_default() += 1;
         }
     }
@@ -355,7 +373,9 @@ impl Worker {
             }
             let kernel: Vec<_> =
                 trace.kernel.iter().map(|&address| self.symbols.kernel(address)).collect();
-            let mut stack = stack::assemble(trace.python.as_deref(), &user, trace.end, &kernel);
+            let found = trace.thread.and_then(|tid| self.pythons.stack(trace.pid, tid));
+            let python = trace.python.as_deref().or(found);
+            let mut stack = stack::assemble(python, &user, trace.end, &kernel);
             if stack.is_empty() {
                 stack.push(symbols::UNWIND_FAILED.into());
             }
@@ -433,6 +453,16 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_come_in_time_is_counted() {
+        let (sender, windows) = std::sync::mpsc::sync_channel(2);
+        let stop = Arc::default();
+        let profiler = Profiler { windows, stop, under_way: Arc::new(AtomicU64::new(7)) };
+        sender.send(Window { lost: 1, ..Window::default() }).unwrap();
+        let (left, lost) = profiler.finish(Duration::from_millis(10));
+        assert_eq!((left.len(), lost), (1, 7));
+    }
+
+    #[test]
     fn sampling_that_is_switched_off_says_so() {
         assert!(probe(
             &Proc::new("/proc"),
@@ -470,7 +500,7 @@ mod tests {
         while started.elapsed() < Duration::from_millis(800) {
             sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));
         }
-        let window = profiler.finish(Duration::from_secs(60)).pop().unwrap();
+        let window = profiler.finish(Duration::from_secs(60)).0.pop().unwrap();
         let own = std::process::id() as i32;
         let caught: i64 =
             window.stacks.iter().filter(|((id, _), _)| id.pid == own).map(|(_, count)| count).sum();

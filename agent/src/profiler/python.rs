@@ -27,7 +27,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// After the last sample of a Python process the pace slows down again.
 const WATCH_FOR: Duration = Duration::from_secs(5);
 
-/// A snapshot stands for later samples of its process for this long.
+/// A snapshot stands for later samples of its thread for this long, and for earlier ones that had none.
 const HOLD_FOR: Duration = Duration::from_secs(2);
 /// Threads that don't hold the interpreter are looked for this often.
 const ALL_THREADS_EVERY: Duration = Duration::from_millis(500);
@@ -197,6 +197,11 @@ impl Pythons {
             self.read(pid, tid, now);
             self.reading.spend(own_cpu_time().saturating_sub(before));
         }
+    }
+
+    /// Whether looks at the process are to be had.
+    pub fn watches(&self, pid: i32) -> bool {
+        self.watched.contains(&pid)
     }
 
     /// Some where the process is watched, from now on or already.

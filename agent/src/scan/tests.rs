@@ -42,6 +42,11 @@ impl Fake {
     }
 }
 
+/// What the row of a process tells, where it has one.
+fn seconds(rows: &[SampleRow], pid: i32) -> Option<f64> {
+    rows.iter().find(|row| row.pid == pid).map(|row| row.cpu_seconds)
+}
+
 #[test]
 fn an_old_process_counts_from_the_first_look_and_a_new_one_from_its_start() {
     let mut fake = Fake::new();
@@ -216,8 +221,7 @@ fn what_ends_between_two_looks_is_not_lost() {
     fake.end(11);
     fake.child(1, 10, 0, 630, 100);
     let rows = fake.scan(104.0);
-    let of = |pid| rows.iter().find(|row| row.pid == pid).map(|row| row.cpu_seconds);
-    assert_eq!((of(10), of(11)), (None, Some(0.3)));
+    assert_eq!((seconds(&rows, 10), seconds(&rows, 11)), (None, Some(0.3)));
     // Others live and die unseen.
     fake.child(1, 10, 5, 630 + 45, 100);
     assert_eq!(fake.scan(106.0)[0].cpu_seconds, 0.5);
@@ -237,8 +241,7 @@ fn what_ends_together_with_its_parent_is_not_counted_again() {
     fake.end(11);
     fake.child(0, 1, 0, 5 + 630, 0);
     let rows = fake.scan(104.0);
-    let of = |pid| rows.iter().find(|row| row.pid == pid).map(|row| row.cpu_seconds);
-    assert_eq!((of(1), of(10), of(11)), (None, None, Some(0.3)));
+    assert_eq!([1, 10, 11].map(|pid| seconds(&rows, pid)), [None, None, Some(0.3)]);
 }
 
 #[test]
@@ -331,7 +334,7 @@ const UID: &str = "0d6d1a2b-1c5e-4f7a-9a70-3c1f2e5d7b90";
 const ID: &str = "3f2ac1d0b5e44a61a5d2b8d7c9e0f1a23f2ac1d0b5e44a61a5d2b8d7c9e0f1a2";
 
 fn directory(pod: bool) -> Directory {
-    let uid = "0d6d1a2b-1c5e-4f7a-9a70-3c1f2e5d7b90".to_owned();
+    let uid = UID.to_owned();
     let owner = crate::containers::owner::Owner { kind: "Deployment".into(), name: "web".into() };
     let pods = crate::containers::Pod {
         uid: uid.clone(),
@@ -354,10 +357,10 @@ fn directory(pod: bool) -> Directory {
 fn a_process_takes_the_name_that_its_runtime_tells_and_keeps_it() {
     let mut fake = Fake::new();
     fake.process(10, 5, 100);
-    let path = format!("0::/kubepods/pod0d6d1a2b-1c5e-4f7a-9a70-3c1f2e5d7b90/{ID}\n");
+    let path = format!("0::/kubepods/pod{UID}/{ID}\n");
     fake.file(10, "cgroup", &path);
     fake.scan(100.0);
-    assert!(fake.scanner.find(10, 0).unwrap().workload.key.starts_with("pod/0d6d1a2b"));
+    assert!(fake.scanner.find(10, 0).unwrap().workload.key.starts_with(&format!("pod/{UID}")));
     let process = fake.scanner.table.get_mut(&10).unwrap();
     place(process, &directory(true));
     assert_eq!(&*process.workload.key, "pod/shop.web");

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.profiling import wait_until_busy
+from agent.rig import AGENT
 from agent.unwinding.cases import RESTORE, Case, build
 
-AGENT = Path(__file__).parents[3] / "agent" / "target" / "release" / "eo-agent"
 # Programs that run at a time: each gets its share of the samples.
 AT_A_TIME = 12
 WINDOW_WITHIN_SECONDS = 60.0
