@@ -3,11 +3,9 @@ better way already, and what worked for a neighbour."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from energy_orchestrator.analyze.estimator import default_model
 from energy_orchestrator.analyze.fingerprint import FingerprintModel
@@ -24,7 +22,6 @@ from energy_orchestrator.store.records import outcomes, recommendations
 from energy_orchestrator.store.records.database import Database
 from energy_orchestrator.store.records.fingerprints import PostgresFingerprints
 from records.examples import NOW, advice
-from records.shared import emptied, new_database
 
 from .test_advisor import declaration_of
 from .world import Clock, World
@@ -32,20 +29,6 @@ from .world import Clock, World
 MODEL = FingerprintModel.shipped()
 SLOW = [["_start", "main", "archive", "longest_match"], ["_start", "main", "archive", "deflate_slow"]]
 QUICK = [["_start", "main", "archive", "ZSTD_compressBlock_fast"], ["_start", "main", "archive", "pack"]]
-
-
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Database]:
-    database = new_database()
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def records(opened: Database) -> Database:
-    with opened.transaction() as connection:
-        connection.execute("TRUNCATE fingerprint, fingerprint_next_cluster")
-    return emptied(opened)
 
 
 def archives(world: World) -> None:
@@ -72,13 +55,13 @@ def archives(world: World) -> None:
     world.put()
 
 
-def advised(world: World, records: Database) -> dict[str, Recommendation]:
+def advised(world: World, database: Database) -> dict[str, Recommendation]:
     Analyzer(world.store, default_model(), 5.0, Clock(63)).run_once()
-    store = PostgresFingerprints(records)
+    store = PostgresFingerprints(database)
     Fingerprinter(world.store, store, MODEL).renew("local", Clock(63)())
 
     def playbook(tenant: str, kind: str) -> list[Tried]:
-        with records.transaction() as connection:
+        with database.transaction() as connection:
             return outcomes.tried(connection, tenant, kind)
 
     measurements = SeriesMeasurements(world.store, 5.0)
@@ -86,9 +69,9 @@ def advised(world: World, records: Database) -> dict[str, Recommendation]:
     return {it.target.workload: it for it in advisor.recommend("local", Clock(63)())}
 
 
-def test_a_hot_path_is_told_with_its_group_and_with_who_does_it_better(world: World, records: Database) -> None:
+def test_a_hot_path_is_told_with_its_group_and_with_who_does_it_better(world: World, database: Database) -> None:
     archives(world)
-    found = advised(world, records)
+    found = advised(world, database)
     it = found["process/archive-0"]
     assert it.suggestion_type.value == "code_path"
     assert "2 more of its fingerprint group have the same hot path: process/archive-1, process/archive-2." in (
@@ -97,13 +80,13 @@ def test_a_hot_path_is_told_with_its_group_and_with_who_does_it_better(world: Wo
     assert "process/quick, which is like it, runs the better way already: 7% of its samples there" in it.explanation
     evidence = {row.name: row.value for row in it.evidence}
     assert evidence["energy there"] < evidence["energy here"]  # type: ignore[operator]
-    assert it.labels["fingerprint_group"] == str(PostgresFingerprints(records).clusters("local")["process/archive-0"])
+    assert it.labels["fingerprint_group"] == str(PostgresFingerprints(database).clusters("local")["process/archive-0"])
     assert "process/quick" not in found
 
 
-def test_without_fingerprints_the_same_is_advised_without_the_group(world: World, records: Database) -> None:
+def test_without_fingerprints_the_same_is_advised_without_the_group(world: World, database: Database) -> None:
     archives(world)
-    with_group = advised(world, records)["process/archive-0"]
+    with_group = advised(world, database)["process/archive-0"]
     advisor = Advisor(
         world.store, SeriesMeasurements(world.store, 5.0), declaration_of, lambda t, k: [], RankingSettings()
     )
@@ -113,27 +96,27 @@ def test_without_fingerprints_the_same_is_advised_without_the_group(world: World
     assert len(alone.evidence) == 3
 
 
-def test_an_outcome_keeps_the_group_its_target_was_in(records: Database) -> None:
-    store, one = PostgresFingerprints(records), advice()
+def test_an_outcome_keeps_the_group_its_target_was_in(database: Database) -> None:
+    store, one = PostgresFingerprints(database), advice()
     store.put([_fingerprint(one.target.workload)])
     store.set_clusters("local", {one.target.workload: 4}, 5)
-    with records.transaction() as connection:
+    with database.transaction() as connection:
         recommendations.insert(connection, one, NOW)
         outcomes.add(connection, one, "successful", Bounded(0.3, 0.2, 0.4), NOW)
     store.set_clusters("local", {one.target.workload: 9}, 10)
-    with records.transaction() as connection:
+    with database.transaction() as connection:
         assert outcomes.tried(connection, "local", "batching") == [Tried(one.target.workload, 4, 0.3)]
 
 
-def test_a_target_without_a_group_then_counts_with_the_one_it_has_now(records: Database) -> None:
-    store, one = PostgresFingerprints(records), advice()
-    with records.transaction() as connection:
+def test_a_target_without_a_group_then_counts_with_the_one_it_has_now(database: Database) -> None:
+    store, one = PostgresFingerprints(database), advice()
+    with database.transaction() as connection:
         recommendations.insert(connection, one, NOW)
         outcomes.add(connection, one, "reverted", None, NOW)
         assert outcomes.tried(connection, "local", "batching") == [Tried(one.target.workload, None, None)]
     store.put([_fingerprint(one.target.workload), replace(_fingerprint(one.target.workload), tenant="other")])
     store.set_clusters("local", {one.target.workload: 9}, 10)
-    with records.transaction() as connection:
+    with database.transaction() as connection:
         assert outcomes.tried(connection, "local", "batching") == [Tried(one.target.workload, 9, None)]
 
 

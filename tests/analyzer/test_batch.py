@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -26,25 +25,13 @@ from energy_orchestrator.store.records import recommendations
 from energy_orchestrator.store.records.database import Database
 from energy_orchestrator.store.series.port import SeriesStore
 from records.examples import NOW, advice
-from records.shared import emptied, new_database
+from records.shared import emptied
 
 from .world import World
 
 FLEET = Fleet(nodes=16, start=last_hour(), containers=30, minutes=5)
 TASK = Task(FLEET.start, FLEET.end, 60.0, declarations())
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Database]:
-    database = new_database()
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def database(opened: Database) -> Database:
-    return emptied(opened)
 
 
 @pytest.fixture

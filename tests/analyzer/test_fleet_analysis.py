@@ -5,7 +5,6 @@ The telemetry is simulated (benchmarks/simulated_telemetry.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -38,7 +37,7 @@ from energy_orchestrator.services.shards import Worker
 from energy_orchestrator.store.records.database import Database
 from energy_orchestrator.store.records.fingerprints import PostgresFingerprints
 from energy_orchestrator.store.series.port import SeriesStore
-from records.shared import new_database, new_url
+from records.shared import new_url
 
 from .world import World
 
@@ -157,31 +156,24 @@ def test_workers_of_a_stream_each_go_on_where_they_stopped(fleet: SeriesStore) -
     assert len(fleet.query(NODES)) == FLEET.nodes * FLEET.minutes
 
 
-@pytest.fixture(scope="module")
-def records() -> Iterator[Database]:
-    database = new_database()
-    yield database
-    database.close()
-
-
-def test_fingerprints_are_made_by_workers_as_by_one(fleet: SeriesStore, records: Database) -> None:
+def test_fingerprints_are_made_by_workers_as_by_one(fleet: SeriesStore, database: Database) -> None:
     """Into a real Postgres; one node in fifty is profiled."""
     attribute(fleet, TASK)
-    store, version = PostgresFingerprints(records), FingerprintModel.shipped().version
+    store, version = PostgresFingerprints(database), FingerprintModel.shipped().version
 
     def kept() -> dict[tuple[str, str], list[float]]:
         rows = [row for tenant in TENANTS for row in store.listed(tenant, version)]
         return {(row.tenant, row.workload): row.vector.tolist() for row in rows}
 
-    one = fingerprint(fleet, records, TASK)
+    one = fingerprint(fleet, database, TASK)
     alone = kept()
     assert sum(one.values()) == len(alone) > 10
     made, groups = settled(store, [one], TASK.end)
     numbers = {(tenant, cluster) for tenant in TENANTS for cluster in store.clusters(tenant).values()}
     assert (made, groups) == (len(alone), len(numbers))
-    with records.transaction() as connection:
+    with database.transaction() as connection:
         connection.execute("TRUNCATE fingerprint")
-    parts = [fingerprint(fleet, records, TASK, Worker(number, 3)) for number in range(3)]
+    parts = [fingerprint(fleet, database, TASK, Worker(number, 3)) for number in range(3)]
     assert sum(sum(part.values()) for part in parts) == len(alone)
     assert kept() == alone
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,24 +15,15 @@ from energy_orchestrator.errors import ConflictError
 from energy_orchestrator.model.audit_record import Head
 from energy_orchestrator.store.records import audit_log
 from energy_orchestrator.store.records.database import Database
-from records.shared import emptied, new_database
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Database]:
-    database = new_database()
-    yield database
-    database.close()
-
-
 @pytest.fixture
-def database(opened: Database) -> Database:
-    emptied(opened)
+def database(database: Database) -> Database:
     for n in range(5):
-        write(opened, n)
-    return opened
+        write(database, n)
+    return database
 
 
 def write(database: Database, n: int, tenant: str = "local") -> None:

@@ -15,16 +15,8 @@ from energy_orchestrator.store.fingerprint_port import SHARDS, FingerprintStore,
 from energy_orchestrator.store.records import fingerprints
 from energy_orchestrator.store.records.database import Database
 from energy_orchestrator.store.records.fingerprints import PostgresFingerprints
-from records.shared import new_database
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[Database]:
-    made = new_database()
-    yield made
-    made.close()
 
 
 @pytest.fixture(params=["memory", "postgres", "postgres with its index"])
@@ -36,8 +28,6 @@ def store(
         return
     if request.param.endswith("index"):
         monkeypatch.setattr(fingerprints, "EXACT_ROWS", 0)
-    with database.transaction() as connection:
-        connection.execute("TRUNCATE fingerprint, fingerprint_next_cluster")
     yield PostgresFingerprints(database)
 
 

@@ -23,7 +23,7 @@ from energy_orchestrator.store.records import outcomes, pauses, recommendations,
 from energy_orchestrator.store.records.database import Database
 from energy_orchestrator.store.records.local_desired import LocalDesiredStore
 from records.examples import NOW, advice, rollout_of
-from records.shared import emptied, new_database
+from records.shared import new_database
 
 STATUS = RecommendationStatus
 
@@ -38,11 +38,6 @@ def opened() -> Iterator[Database]:
         made = new_database()
     yield made
     made.close()
-
-
-@pytest.fixture
-def database(opened: Database) -> Database:
-    return emptied(opened)
 
 
 def found(database: Database, one: Recommendation, at: datetime = NOW) -> Recommendation | None:

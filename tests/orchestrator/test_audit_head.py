@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,23 +12,14 @@ from energy_orchestrator.errors import ConflictError
 from energy_orchestrator.services.control_plane import keep_head, verify_log
 from energy_orchestrator.store.records import audit_log
 from energy_orchestrator.store.records.database import Database
-from records.shared import emptied, new_database
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Database]:
-    database = new_database()
-    yield database
-    database.close()
-
-
 @pytest.fixture
-def database(opened: Database) -> Database:
-    emptied(opened)
-    write(opened, 5)
-    return opened
+def database(database: Database) -> Database:
+    write(database, 5)
+    return database
 
 
 def write(database: Database, entries: int) -> None:

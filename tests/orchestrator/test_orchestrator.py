@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -34,7 +34,6 @@ from energy_orchestrator.store.records import audit_log, outcomes, recommendatio
 from energy_orchestrator.store.records.database import Database
 from energy_orchestrator.verify.analysis import AnalysisTemplate
 from records.examples import NOW, advice
-from records.shared import emptied, new_database
 
 KEYS = {f"declared/{name}": name for name in ("inference", "poller", "cache")}
 TEMPLATE = AnalysisTemplate(count=6, interval_seconds=1, initial_delay_seconds=0, grace_seconds=10)
@@ -144,18 +143,6 @@ class Plant:
         with self.database.transaction() as connection:
             found = recommendations.last_decision(connection, one.target.tenant, one.id)
         return found.outcome if found else None
-
-
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Database]:
-    database = new_database()
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def database(opened: Database) -> Database:
-    return emptied(opened)
 
 
 @pytest.fixture

@@ -40,7 +40,10 @@ def new_database() -> Database:
     return database
 
 
-TABLES = "rollout_event, action, analysis_run, outcome, decision, rollout, recommendation, local_desired, pause, run"
+TABLES = (
+    "rollout_event, action, analysis_run, outcome, decision, rollout, recommendation, local_desired, pause, run,"
+    " fingerprint, fingerprint_next_cluster"
+)
 
 
 def emptied(database: Database) -> Database:

@@ -20,7 +20,6 @@ import pyarrow as pa
 from uuid_utils.compat import uuid7
 
 from energy_orchestrator.analyze.fingerprint import FingerprintModel
-from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.model.recommendation import Recommendation, Tried
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.units import Bounded, Tier
@@ -30,8 +29,10 @@ from energy_orchestrator.recommend.confidence import Record, no_record
 from energy_orchestrator.recommend.observation import Observation, Peaks, WindowPoint
 from energy_orchestrator.recommend.ranking import RankingSettings, best_of, recommend
 from energy_orchestrator.services import operation_queries, series_queries
+from energy_orchestrator.services.declarations import DeclarationOf, declared
 from energy_orchestrator.services.likeness import Compared, Likeness
-from energy_orchestrator.services.measurements import Series, SeriesMeasurements
+from energy_orchestrator.services.measurements import SeriesMeasurements
+from energy_orchestrator.services.series import Series, rows_of
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, silent
 from energy_orchestrator.store.fingerprint_port import FingerprintStore
 
@@ -97,7 +98,7 @@ class Advisor:
         self,
         series: Series,
         measurements: SeriesMeasurements,
-        declaration_of: Callable[[str, str], Declaration],
+        declaration_of: DeclarationOf,
         playbook: Callable[[str, str], Sequence[Tried]],
         settings: RankingSettings,
         span_seconds: float = 60.0,
@@ -154,7 +155,7 @@ class Advisor:
         that many workloads started together share their queries."""
         parameters = {"tenant": tenant, "start": now - RUNNING, "end": now}
         found: dict[datetime, frozenset[str]] = defaultdict(frozenset)
-        for row in self._rows(series_queries.YOUNGEST_REPLICA, parameters):
+        for row in rows_of(self._series, series_queries.YOUNGEST_REPLICA, parameters):
             warm = row["started_ms"] / 1000 + WARM_UP.total_seconds()
             since = datetime.fromtimestamp(math.ceil(warm / START_STEP) * START_STEP, UTC)
             if since > now - POINTS * self._span:
@@ -163,19 +164,23 @@ class Advisor:
 
     def _covered(self, look: Look, worker: Worker) -> dict[str, Row]:
         parameters = look.parameters | {"buckets": worker.buckets}
-        return {row["host"]: row for row in self._rows(series_queries.COVERED_BY_WORKER, parameters)}
+        return {row["host"]: row for row in rows_of(self._series, series_queries.COVERED_BY_WORKER, parameters)}
 
     def _everywhere(self, look: Look) -> _Everywhere:
-        hot = {row["workload"]: row for row in self._rows(series_queries.HOTSPOTS, look.parameters)}
+        hot = {row["workload"]: row for row in rows_of(self._series, series_queries.HOTSPOTS, look.parameters)}
         known = self._known_paths(look, hot)
         return _Everywhere(look, hot, known, self._likeness.compared(look.tenant, known, look.start, look.end))
 
     def _observations(self, facts: _Everywhere, covered: Mapping[str, Row], hosts: list[str]) -> list[Observation]:
         look, parameters = facts.look, facts.look.parameters | {"hosts": hosts}
-        spans = [row for row in self._rows(_WORKLOAD_SPANS, parameters) if look.wanted(row["workload"])]
-        declared = {name: it for name in {row["workload"] for row in spans} if (it := self._declaration(look, name))}
-        self._add_points(facts, declared)
-        joined = self._joined(look, declared, parameters)
+        spans = [row for row in rows_of(self._series, _WORKLOAD_SPANS, parameters) if look.wanted(row["workload"])]
+        known = {
+            name: it
+            for name in {row["workload"] for row in spans}
+            if (it := declared(self._declaration_of, look.tenant, name))
+        }
+        self._add_points(facts, known)
+        joined = self._joined(look, known, parameters)
         groups = self._likeness.groups(look.tenant, {row["workload"] for row in spans})
         observations = []
         taken: dict[str, int] = defaultdict(int)
@@ -183,32 +188,32 @@ class Advisor:
             host, workload = row["host"], row["workload"]
             taken[host] += 1
             seconds = covered.get(host, {}).get("covered_seconds") or 0.0
-            if seconds <= 0 or workload in self._own or (taken[host] > MAX_WORKLOADS and workload not in declared):
+            if seconds <= 0 or workload in self._own or (taken[host] > MAX_WORKLOADS and workload not in known):
                 continue
             parts = {name: rows.get((host, workload), {}) for name, rows in joined.items()}
-            seen = self._observation(facts, row, parts, seconds, declared.get(workload))
+            seen = self._observation(facts, row, parts, seconds, known.get(workload))
             observations.append(replace(seen, group=groups.get(workload)))
         return observations
 
     def _known_paths(self, look: Look, hot: Mapping[str, Row]) -> dict[str, list[tuple[str, float]]]:
         """Functions of the table of `code_path` with the share of the workload's samples that they are in."""
         found: dict[str, list[tuple[str, float]]] = defaultdict(list)
-        for row in self._rows(series_queries.KNOWN_FUNCTIONS, look.parameters | {"pattern": any_known()}):
+        for row in rows_of(self._series, series_queries.KNOWN_FUNCTIONS, look.parameters | {"pattern": any_known()}):
             total = hot.get(row["workload"], {}).get("samples") or 0
             if total > 0:
                 found[row["workload"]].append((row["function"], row["samples"] / total))
         return found
 
     def _joined(
-        self, look: Look, declared: Collection[str], parameters: Mapping[str, Any]
+        self, look: Look, declarations: Collection[str], parameters: Mapping[str, Any]
     ) -> dict[str, dict[Key, Row]]:
         found = {name: _by_key(self._series.query(query, parameters)) for name, query in _JOINED.items()}
-        history = {**parameters, "start": look.end - PEAK_HISTORY, "workloads": sorted(declared)}
-        found["peaks"] = _by_key(self._series.query(_PEAKS, history)) if declared else {}
+        history = {**parameters, "start": look.end - PEAK_HISTORY, "workloads": sorted(declarations)}
+        found["peaks"] = _by_key(self._series.query(_PEAKS, history)) if declarations else {}
         return found
 
-    def _add_points(self, facts: _Everywhere, declared: Collection[str]) -> None:
-        look, missing = facts.look, sorted(set(declared) - facts.points.keys())
+    def _add_points(self, facts: _Everywhere, declarations: Collection[str]) -> None:
+        look, missing = facts.look, sorted(set(declarations) - facts.points.keys())
         facts.points.update(dict.fromkeys(missing, ()))
         for workload, windows in self._measurements.windows_of(look.tenant, missing, look.points_from, look.end):
             facts.points[workload] = [_point(window) for window in windows]
@@ -250,16 +255,6 @@ class Advisor:
             operation=operation,
             peaks=_peaks(parts["peaks"]),
         )
-
-    def _declaration(self, look: Look, workload: str) -> Declaration | None:
-        try:
-            return self._declaration_of(look.tenant, workload)
-        except NotFoundError:
-            return None
-
-    def _rows(self, query: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._series.query(query, parameters).to_pylist()
-        return rows
 
 
 def _point(window: MeasuredWindow) -> WindowPoint:

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 
 from energy_orchestrator.api.control_plane import AlertView
 from energy_orchestrator.services.alerts import COINCIDES_WINDOWS, alerts_in, points
-from energy_orchestrator.services.measurements import Series, SeriesMeasurements
+from energy_orchestrator.services.measurements import SeriesMeasurements
+from energy_orchestrator.services.series import Series, window_edge
 from energy_orchestrator.services.shards import ALONE, Worker
 
 SPAN = timedelta(minutes=30)
@@ -31,6 +32,7 @@ class AlertStream:
         self._tenant = tenant
         self._measurements = SeriesMeasurements(series, window_seconds)
         self._window_seconds = window_seconds
+        self._window = timedelta(seconds=window_seconds)
         self._span = span
         self._worker = worker
         self._kept: dict[str, dict[datetime, float]] = defaultdict(dict)
@@ -45,7 +47,8 @@ class AlertStream:
     def look(self, now: datetime) -> list[AlertView]:
         """Take in what came since the last look, let go what has left the span, and test again; newest first."""
         oldest = now - self._span
-        self._take_in(oldest if self._read_to is None else max(oldest, self._edge(self._read_to - LATE)), now)
+        again = oldest if self._read_to is None else window_edge(self._read_to - LATE, self._window)
+        self._take_in(max(oldest, again), now)
         self._read_to = now
         for workload, kept in list(self._kept.items()):
             self._kept[workload] = {at: per for at, per in kept.items() if at >= oldest}
@@ -71,7 +74,3 @@ class AlertStream:
             for window in windows:
                 kept.pop(window.window_start, None)
             kept.update(points(windows))
-
-    def _edge(self, moment: datetime) -> datetime:
-        seconds = moment.timestamp() // self._window_seconds * self._window_seconds
-        return datetime.fromtimestamp(seconds, moment.tzinfo)

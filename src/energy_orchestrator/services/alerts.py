@@ -16,7 +16,8 @@ from energy_orchestrator.analyze.versions import Deployment, Program, Started, d
 from energy_orchestrator.api.control_plane import AlertView, BoundedView
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.services import series_queries
-from energy_orchestrator.services.measurements import Series, SeriesMeasurements
+from energy_orchestrator.services.measurements import SeriesMeasurements
+from energy_orchestrator.services.series import Series, rows_of
 from energy_orchestrator.services.shards import ALONE, Worker
 from energy_orchestrator.ui import words
 
@@ -84,7 +85,7 @@ def deployed_of(
             datetime.fromtimestamp(row["process_started_ms"] / 1000, UTC),
             Program(row["command"], row["image_digest"], row["image"], row["checksum"]),
         )
-        for row in series.query(series_queries.STARTED_PROCESSES, about).to_pylist()
+        for row in rows_of(series, series_queries.STARTED_PROCESSES, about)
     )
 
 

@@ -57,6 +57,7 @@ from energy_orchestrator.services.collector import Collector
 from energy_orchestrator.services.collector_metrics import CollectorMetrics
 from energy_orchestrator.services.control_plane import EmbeddedControlPlane, keep_head
 from energy_orchestrator.services.counting import Counting
+from energy_orchestrator.services.declarations import DeclarationOf
 from energy_orchestrator.services.energy_metrics import EnergyMetrics
 from energy_orchestrator.services.fingerprints import Fingerprints
 from energy_orchestrator.services.fleet_analysis import Task
@@ -312,7 +313,7 @@ class _System:
             parts["agent"] = "ok" if self._agent.alive() else "ended; it is started again"
         return parts
 
-    def _declaration_of(self, executor: LocalExecutor) -> Callable[[str, str], Declaration]:
+    def _declaration_of(self, executor: LocalExecutor) -> DeclarationOf:
         def declaration_of(tenant: str, workload: str) -> Declaration:
             if tenant != self._settings.tenant:
                 raise NotFoundError(f"{workload!r} is not declared for tenant {tenant!r}")

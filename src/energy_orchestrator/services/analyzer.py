@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,7 @@ from energy_orchestrator.services.guests import with_hosts_share
 from energy_orchestrator.services.load_calibrations import LoadCalibrations
 from energy_orchestrator.services.node_hardware import UNKNOWN, HardwareHistory, hardware_history
 from energy_orchestrator.services.rest_powers import RestPowers
+from energy_orchestrator.services.series import DerivedSeries, rows_of, window_edge
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, packs, silent
 
 SETTLE = timedelta(seconds=2.5)
@@ -54,24 +55,12 @@ RESOLUTION = timedelta(milliseconds=1)
 NO_KERNEL = "; no CPU time from the kernel's meter, the process rows stand for it"
 
 
-class Series(Protocol):
-    """What is needed of the series store."""
-
-    def query(self, sql: str, parameters: Any = None) -> pa.Table:
-        """Run one statement."""
-        ...
-
-    def insert_derived(self, table_name: str, table: pa.Table) -> None:
-        """Store rows of a derived table."""
-        ...
-
-
 class Analyzer:
     """See the module. `worker` says which hosts are its own, where several share the work."""
 
     def __init__(
         self,
-        series: Series,
+        series: DerivedSeries,
         model: PowerModel,
         window_seconds: float,
         clock: Callable[[], datetime],
@@ -94,7 +83,7 @@ class Analyzer:
         """Work on the windows that are over; how many node-windows were written. Calling it often costs nothing: it
         does something once a window."""
         now = self._clock()
-        if self._worked_to == _floor(now - SETTLE, self._window):
+        if self._worked_to == window_edge(now - SETTLE, self._window):
             return 0
         span = self._span(now)
         written = self._work_on(*span, now) if span else 0
@@ -107,8 +96,8 @@ class Analyzer:
     def catch_up(self) -> int:
         """Work on windows of the last hour whose samples came late; how many node-windows were written."""
         now = self._clock()
-        last = _floor(now - AGAIN, self._window)
-        missed = self._series.query(series_queries.MISSED_WINDOWS, self._during(last - LATEST, last)).to_pylist()[0]
+        last = window_edge(now - AGAIN, self._window)
+        missed = rows_of(self._series, series_queries.MISSED_WINDOWS, self._during(last - LATEST, last))[0]
         if not missed["n"]:
             return 0
         first = missed["first"] - self._window
@@ -119,11 +108,11 @@ class Analyzer:
 
         What was at rest in the span itself counts from the next run on, as with the windows that `run_once` does
         together."""
-        return self._work_on(_floor(start, self._window), _floor(end, self._window), end, tick)
+        return self._work_on(window_edge(start, self._window), window_edge(end, self._window), end, tick)
 
     def work_on_guests(self, start: datetime, end: datetime) -> int:
         """Work on the virtual machines of a span again, after their hosts' workers are done with them."""
-        during = self._during(_floor(start, self._window), _floor(end, self._window))
+        during = self._during(window_edge(start, self._window), window_edge(end, self._window))
         _, guests = self._hosts(during)
         return self._work_on_hosts(guests, during, self._known(start, end), guests=True) if guests.num_rows else 0
 
@@ -186,16 +175,16 @@ class Analyzer:
         return energy_tables(nodes, powers, workloads, row, apart)
 
     def _span(self, now: datetime) -> tuple[datetime, datetime] | None:
-        last = _floor(now - SETTLE, self._window)
-        done = self._series.query(series_queries.WATERMARK).to_pylist()[0]
+        last = window_edge(now - SETTLE, self._window)
+        done = rows_of(self._series, series_queries.WATERMARK)[0]
         if done["n"] and self._mine["buckets"]:
             back = {"start": done["newest"] - BACK, **self._mine}
-            done = self._series.query(series_queries.WATERMARK_OF_WORKER, back).to_pylist()[0]
+            done = rows_of(self._series, series_queries.WATERMARK_OF_WORKER, back)[0]
         newest = done["newest"] if done["n"] else last - LATEST
-        waiting = self._series.query(series_queries.OLDEST_SAMPLE, {"start": newest, **self._mine}).to_pylist()[0]
-        first = _floor(newest - AGAIN, self._window)
+        waiting = rows_of(self._series, series_queries.OLDEST_SAMPLE, {"start": newest, **self._mine})[0]
+        first = window_edge(newest - AGAIN, self._window)
         if waiting["n"]:
-            after = _floor(waiting["oldest"] - RESOLUTION, self._window)
+            after = window_edge(waiting["oldest"] - RESOLUTION, self._window)
             first = after if after - newest > AGAIN or not done["n"] else first
         elif not done["n"] or last - newest > AGAIN:
             return None
@@ -266,7 +255,7 @@ class _Known:
 class _Gathered:
     """Rows that are stored some hundred thousand at a time."""
 
-    def __init__(self, series: Series, table: str) -> None:
+    def __init__(self, series: DerivedSeries, table: str) -> None:
         self._series, self._table = series, table
         self._parts: list[pa.Table] = []
 
@@ -279,8 +268,3 @@ class _Gathered:
         if self._parts:
             self._series.insert_derived(self._table, pa.concat_tables(self._parts))
             self._parts.clear()
-
-
-def _floor(moment: datetime, window: timedelta) -> datetime:
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return epoch + (moment - epoch) // window * window

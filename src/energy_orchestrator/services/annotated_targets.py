@@ -18,7 +18,7 @@ from energy_orchestrator.ingest.operations import Target
 from energy_orchestrator.ingest.own_endpoints import Process, address_of
 from energy_orchestrator.model.workload import OperationSource
 from energy_orchestrator.services import series_queries
-from energy_orchestrator.services.measurements import Series
+from energy_orchestrator.services.series import Series, rows_of
 
 LOOK_SECONDS = 15.0
 MAX_TARGETS = 200
@@ -45,9 +45,8 @@ class AnnotatedTargets:
 
     def look(self) -> None:
         """Find the targets anew."""
-        rows = self._series.query(
-            series_queries.LABELLED_PROCESSES, {"tenant": self._tenant, "host": self._host, "kinds": sorted(KINDS)}
-        ).to_pylist()
+        asked = {"tenant": self._tenant, "host": self._host, "kinds": sorted(KINDS)}
+        rows = rows_of(self._series, series_queries.LABELLED_PROCESSES, asked)
         by_place: dict[Place, list[dict[str, Any]]] = defaultdict(list)
         for row in rows:
             by_place[row["workload"], row["replica"]].append(row)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from energy_orchestrator.model.recommendation import Recommendation
 from energy_orchestrator.services.fleet_analysis import Task, advise, attribute
+from energy_orchestrator.services.series import window_edge
 from energy_orchestrator.store.records import recommendations
 from energy_orchestrator.store.records.database import Database
 from energy_orchestrator.store.series.port import SeriesStore
@@ -59,12 +60,12 @@ class HourlyBatch:
     ) -> None:
         self._series, self._database = series, database
         self._task_of, self._clock = task_of, clock
-        self._done_to = _whole_hour(clock())
+        self._done_to = window_edge(clock(), HOUR)
 
     def run_if_due(self) -> int:
         """How many recommendations were kept; 0 when no hour has ended."""
         now = self._clock()
-        end = _whole_hour(now - LATE)
+        end = window_edge(now - LATE, HOUR)
         if end <= self._done_to:
             return 0
         task = self._task_of(end - HOUR, end)
@@ -72,7 +73,3 @@ class HourlyBatch:
         kept = keep(self._database, advise(self._series, task, database=self._database), now, HOUR + LATE)
         self._done_to = end
         return kept
-
-
-def _whole_hour(moment: datetime) -> datetime:
-    return datetime.fromtimestamp(moment.timestamp() // 3600 * 3600, UTC)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -19,6 +18,7 @@ from energy_orchestrator.analyze.meter_answers import ZoneReading, meter_answers
 from energy_orchestrator.analyze.taught_meters import Likeness, Taught, learn_node, taught_by_like_nodes
 from energy_orchestrator.model.units import Tier
 from energy_orchestrator.services import series_queries
+from energy_orchestrator.services.series import Series, rows_of
 
 HISTORY = timedelta(hours=24)
 WINDOW_SECONDS = 30.0
@@ -32,18 +32,10 @@ TIERS = {tier.value: tier for tier in Tier}
 NodeKey = tuple[str, str]
 
 
-class Queries(Protocol):
-    """What is needed of the series store."""
-
-    def query(self, sql: str, parameters: Any = None) -> pa.Table:
-        """Run one statement."""
-        ...
-
-
 class Calibrations:
     """See the module."""
 
-    def __init__(self, series: Queries) -> None:
+    def __init__(self, series: Series) -> None:
         self._series = series
         self._nodes: dict[NodeKey, dict[str, Taught | str]] = {}
         self._carried: dict[tuple[Likeness, str], Taught] = {}
@@ -65,7 +57,7 @@ class Calibrations:
                 self._changed[node] = since
         if self._looked is None or now - self._looked >= AGAIN:
             start = (self._looked or now - HISTORY) - AGAIN
-            rows = self._series.query(series_queries.NODES_OF_TWO_TIERS, {"start": start}).to_pylist()
+            rows = rows_of(self._series, series_queries.NODES_OF_TWO_TIERS, {"start": start})
             waiting = dict.fromkeys([*self._waiting, *((row["tenant"], row["host"]) for row in rows)])
             self._waiting, self._looked = list(waiting), now
         if not self._waiting:

@@ -36,8 +36,8 @@ from energy_orchestrator.audit import chain, head_file
 from energy_orchestrator.errors import ConflictError, NotFoundError
 from energy_orchestrator.model.fleet import FleetFile
 from energy_orchestrator.model.recommendation import Recommendation, RecommendationStatus
-from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.services import run_import, views
+from energy_orchestrator.services.declarations import DeclarationOf
 from energy_orchestrator.services.fingerprints import Fingerprints
 from energy_orchestrator.services.operation_costs import By
 from energy_orchestrator.services.orchestrator import Orchestrator
@@ -57,7 +57,7 @@ class EmbeddedControlPlane:
         series: SeriesViews,
         fingerprints: Fingerprints,
         orchestrator: Orchestrator,
-        declaration_of: Callable[[str, str], Declaration],
+        declaration_of: DeclarationOf,
         parts: Callable[[], Mapping[str, str]],
         registry: CollectorRegistry,
         audit_head_file: Path,

@@ -5,16 +5,14 @@ limits hold across restarts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from energy_orchestrator.decide.decision import Budget, Circumstances, chosen_mode, decide, policy_context
 from energy_orchestrator.decide.policy import Policies
-from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.model.decision import Decision, DecisionOutcome, Mode
 from energy_orchestrator.model.recommendation import Recommendation
-from energy_orchestrator.model.workload import Declaration
+from energy_orchestrator.services.declarations import DeclarationOf, declared
 from energy_orchestrator.store.records import outcomes, pauses, rollouts
 from energy_orchestrator.store.records.database import Connection
 
@@ -25,7 +23,7 @@ class Decisions:
     def __init__(
         self,
         policies: Policies,
-        declaration_of: Callable[[str, str], Declaration],
+        declaration_of: DeclarationOf,
         default_mode: Mode,
         budget: Budget,
     ) -> None:
@@ -39,7 +37,7 @@ class Decisions:
     ) -> Decision:
         """An approval waits for its turn, so other rollouts and the hourly rate do not speak against one; they do
         against what would run by itself."""
-        declaration = self._declaration_or_none(it)
+        declaration = declared(self._declaration_of, it.target.tenant, it.target.workload)
         verdicts = self._policies.evaluate(policy_context(it, declaration))
         namespace = declaration.labels.get("namespace") if declaration else None
         rule = self._policies.mode_for(it.target.tenant, namespace, it.suggestion_type)
@@ -64,9 +62,3 @@ class Decisions:
             rollouts_last_hour=rollouts.started_since(connection, tenant, now - timedelta(hours=1)),
             last_revert_of_target=outcomes.last_revert(connection, tenant, it.target.workload),
         )
-
-    def _declaration_or_none(self, it: Recommendation) -> Declaration | None:
-        try:
-            return self._declaration_of(it.target.tenant, it.target.workload)
-        except NotFoundError:
-            return None

@@ -4,13 +4,12 @@ that are stored add up to their node."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from energy_orchestrator.services import series_queries
-from energy_orchestrator.services.measurements import Series
+from energy_orchestrator.services.series import Series, rows_of
 
 
 class EnergyMetrics(Collector):
@@ -39,12 +38,12 @@ class EnergyMetrics(Collector):
             labels=["tenant", "host"],
         )
         for tenant in self._tenants:
-            for row in self._rows(series_queries.CONSERVATION, tenant):
+            for row in rows_of(self._series, series_queries.CONSERVATION, {"tenant": tenant}):
                 conservation.add_metric([tenant, row["host"]], row["worst"])
-            for row in self._rows(series_queries.ENERGY_TOTALS, tenant):
+            for row in rows_of(self._series, series_queries.ENERGY_TOTALS, {"tenant": tenant}):
                 for part in ("idle", "active", "unattributed"):
                     node.add_metric([tenant, row["host"], row["tier"], part], row[f"{part}_joules"])
-            for row in self._rows(series_queries.WORKLOAD_TOTALS, tenant):
+            for row in rows_of(self._series, series_queries.WORKLOAD_TOTALS, {"tenant": tenant}):
                 workload.add_metric([tenant, row["host"], row["workload"], row["tier"]], row["active_joules"])
         yield node
         yield workload
@@ -55,7 +54,3 @@ class EnergyMetrics(Collector):
         yield CounterMetricFamily("eo_node_energy_joules", "")
         yield CounterMetricFamily("eo_workload_active_energy_joules", "")
         yield GaugeMetricFamily("eo_attribution_conservation_error_ratio", "")
-
-    def _rows(self, sql: str, tenant: str) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._series.query(sql, {"tenant": tenant}).to_pylist()
-        return rows

@@ -17,15 +17,16 @@ import numpy as np
 import pyarrow as pa
 
 from energy_orchestrator.analyze.attribution import Apart, Indexes
-from energy_orchestrator.services.calibrations import AGAIN, HISTORY, NodeKey, Queries
+from energy_orchestrator.services.calibrations import AGAIN, HISTORY, NodeKey
 from energy_orchestrator.services.gpu_energy import WINDOW, gpu_energy, gpus_at_rest, positions
 from energy_orchestrator.services.memory_energy import Zone, memory_at_rest, memory_energy
+from energy_orchestrator.services.series import Series
 
 
 class EnergyParts:
     """See the module. `mine` are the buckets of a worker's hosts."""
 
-    def __init__(self, series: Queries, mine: Mapping[str, Any]) -> None:
+    def __init__(self, series: Series, mine: Mapping[str, Any]) -> None:
         self._series = series
         self._mine = dict(mine)
         self._memory_at_rest: Mapping[Zone, float] = {}

@@ -19,7 +19,7 @@ from energy_orchestrator.analyze.fingerprint.neighbours import traits
 from energy_orchestrator.model.fingerprint import Fingerprint
 from energy_orchestrator.services import series_queries
 from energy_orchestrator.services.fingerprint_groups import regroup
-from energy_orchestrator.services.measurements import Series
+from energy_orchestrator.services.series import Series, rows_of
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, silent
 from energy_orchestrator.store.fingerprint_port import FingerprintStore
 
@@ -58,7 +58,7 @@ class Fingerprinter:
         """Fingerprints of a worker's workloads into the store; how many."""
         parameters = {"tenant": tenant, "start": now - self._span, "end": now}
         asked = {**parameters, "buckets": worker.buckets, "ticks": self._span / TICK}
-        found = self._rows(series_queries.FINGERPRINT_BUCKETS, asked)
+        found = rows_of(self._series, series_queries.FINGERPRINT_BUCKETS, asked)
         made, done = 0, 0
         for buckets in packed([(row["bucket"], row["n"]) for row in found], ROWS_AT_ONCE):
             tick(done, len(found))
@@ -87,16 +87,12 @@ class Fingerprinter:
 
     def _profiles(self, parameters: dict[str, Any]) -> dict[str, Profile]:
         stacks: dict[str, list[tuple[list[str], int]]] = defaultdict(list)
-        for row in self._rows(series_queries.FINGERPRINT_STACKS, parameters):
+        for row in rows_of(self._series, series_queries.FINGERPRINT_STACKS, parameters):
             stacks[row["workload"]].append((row["stack"], row["samples"]))
         ticks: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in self._rows(series_queries.FINGERPRINT_USES, parameters):
+        for row in rows_of(self._series, series_queries.FINGERPRINT_USES, parameters):
             ticks[row["workload"]].append(row)
         return {workload: Profile(rows, _uses(ticks.get(workload, []))) for workload, rows in stacks.items()}
-
-    def _rows(self, sql: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._series.query(sql, parameters).to_pylist()
-        return found
 
 
 def expire(store: FingerprintStore, tenant: str, now: datetime) -> int:

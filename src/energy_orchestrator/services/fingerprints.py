@@ -17,7 +17,7 @@ from energy_orchestrator.api.control_plane import FingerprintView, NeighbourView
 from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.model.fingerprint import Fingerprint
 from energy_orchestrator.services.fingerprinting import Fingerprinter
-from energy_orchestrator.services.measurements import Series
+from energy_orchestrator.services.series import Series
 from energy_orchestrator.store.fingerprint_port import FingerprintStore
 
 FRESH_FOR = timedelta(minutes=1)

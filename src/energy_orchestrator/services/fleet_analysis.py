@@ -3,9 +3,9 @@
 Three steps with the functions of the stream (`analyzer.py`, `measurements.py`, `advisor.py`), and, where the records
 are named, fingerprints and their groups before the advice (`fleet_fingerprints.py`). A workload may run on hosts of
 several workers, so all of them finish a step before any begins the next; so do virtual machines, which have their
-energy from a host. Workers know nothing of each
-other (`shards.py`): they share the series store and hand back what they found, and `recommend.ranking.best_of` puts it
-together. The result does not depend on how many they are.
+energy from a host. Workers know nothing of
+each other (`shards.py`): they share the series store and hand back what they found, and `recommend.ranking.best_of`
+puts it together. The result does not depend on how many they are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,6 +35,7 @@ from energy_orchestrator.services.fingerprint_groups import Reduced
 from energy_orchestrator.services.measurements import AT_ONCE, SeriesMeasurements
 from energy_orchestrator.services.past import Past
 from energy_orchestrator.services.past import records as open_records
+from energy_orchestrator.services.series import rows_of, window_edge
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, silent
 from energy_orchestrator.services.version_advice import VersionAdvice
 from energy_orchestrator.store.records.database import Database
@@ -271,17 +272,14 @@ def _wait_for_others(
 
 def windows_missing(series: SeriesStore, task: Task) -> int:
     """Node-windows of the span, of all workers, that have samples and no energy yet."""
-
-    def edge(moment: datetime) -> datetime:
-        return datetime.fromtimestamp(moment.timestamp() // task.window_seconds * task.window_seconds, UTC)
-
+    window = timedelta(seconds=task.window_seconds)
     during: Parameters = {
-        "start": edge(task.start),
-        "end": edge(task.end),
+        "start": window_edge(task.start, window),
+        "end": window_edge(task.end, window),
         "window_ms": task.window_seconds * 1000,
         "buckets": ALONE.buckets,
     }
-    return int(series.query(series_queries.MISSED_WINDOWS, during).to_pylist()[0]["n"])
+    return int(rows_of(series, series_queries.MISSED_WINDOWS, during)[0]["n"])
 
 
 def attribute_part(place: Place, task: Task, worker: Worker) -> int:
@@ -330,7 +328,7 @@ def advise_part(place: Place, task: Task, worker: Worker) -> list[Recommendation
 
 def _tenants(series: SeriesStore, task: Task) -> list[str]:
     span = {"start": task.start, "end": task.end}
-    return [row["tenant"] for row in series.query(series_queries.TENANTS, span).to_pylist()]
+    return [row["tenant"] for row in rows_of(series, series_queries.TENANTS, span)]
 
 
 def _costs_of(
@@ -338,7 +336,7 @@ def _costs_of(
 ) -> Iterator[Cost]:
     names = [name for name, _ in found]
     about: Parameters = {"tenant": tenant, "workloads": names, "start": task.start, "end": task.end}
-    rows = series.query(cost_queries.WORKLOAD_BOUNDS, about).to_pylist()
+    rows = rows_of(series, cost_queries.WORKLOAD_BOUNDS, about)
     bounds = {row["workload"]: (row["low"], row["high"]) for row in rows}
     for workload, windows in found:
         yield cost_of(tenant, workload, windows, *bounds.get(workload, (1.0, 1.0)))

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from energy_orchestrator.analyze.fingerprint import FingerprintModel
 from energy_orchestrator.services.fingerprint_groups import Reduced, is_large, reduce, regroup, settle
 from energy_orchestrator.services.fingerprinting import Fingerprinter, expire
-from energy_orchestrator.services.measurements import Series
+from energy_orchestrator.services.series import Series
 from energy_orchestrator.services.shards import ALONE, Tick, Worker, silent
 from energy_orchestrator.store.fingerprint_port import FingerprintStore
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from energy_orchestrator.services.series_queries import SPAN
+from energy_orchestrator.services.series_queries import SPAN, of_nodes
 
 _OF_TENANT = f"tenant = {{tenant:String}} AND {SPAN}"
 
@@ -12,9 +12,7 @@ SELECT host, cpu_threads, memory_bytes, cpu_model, instance_type, idle_watts, wa
            sum(active_joules + unattributed_joules) / nullIf(sum(busy_cpu_seconds), 0) AS watts_a_core
     FROM node_energy FINAL WHERE {_OF_TENANT} GROUP BY host HAVING sum(window_seconds) > 0
 ) AS energy INNER JOIN (
-    SELECT host, argMax(cpu_threads, timestamp) AS cpu_threads, argMax(memory_bytes, timestamp) AS memory_bytes,
-           argMax(cpu_model, timestamp) AS cpu_model, argMax(instance_type, timestamp) AS instance_type
-    FROM inventory WHERE tenant = {{tenant:String}} AND scope = 'node' GROUP BY host
+    {of_nodes("cpu_threads", "memory_bytes", "cpu_model", "instance_type")}
 ) AS machine USING (host) ORDER BY host
 """
 

@@ -23,8 +23,9 @@ from energy_orchestrator.analyze.attribution import Floats, Indexes
 from energy_orchestrator.analyze.gpu_shares import GpuRows, GpuShares, share
 from energy_orchestrator.analyze.meter_answers import ACCELERATORS
 from energy_orchestrator.services import gpu_queries
-from energy_orchestrator.services.calibrations import Queries, milliseconds
+from energy_orchestrator.services.calibrations import milliseconds
 from energy_orchestrator.services.energy_tables import floats
+from energy_orchestrator.services.series import Series, rows_of
 
 REST_SEEN = "rest seen"
 NEVER_AT_REST = "never seen at rest: the lowest of the last day stands for it"
@@ -69,7 +70,7 @@ class GpuEnergy:
 
 
 def gpu_energy(
-    series: Queries,
+    series: Series,
     nodes: pa.Table,
     meters: pa.Table,
     during: Mapping[str, Any],
@@ -109,11 +110,11 @@ def _boards(meters: pa.Table) -> pa.Table:
 
 
 def gpus_at_rest(
-    series: Queries, start: datetime, buckets: Iterable[int] = ()
+    series: Series, start: datetime, buckets: Iterable[int] = ()
 ) -> dict[tuple[str, str, str], tuple[float, str]]:
     """Watts of each GPU (tenant, host, zone) at rest since `start`, and how they were found."""
     found = {}
-    for row in series.query(gpu_queries.GPU_AT_REST, {"start": start, "buckets": list(buckets)}).to_pylist():
+    for row in rows_of(series, gpu_queries.GPU_AT_REST, {"start": start, "buckets": list(buckets)}):
         seen = row["rest_watts"] is not None
         watts = row["rest_watts"] if seen else row["lowest_watts"]
         found[row["tenant"], row["host"], row["zone"]] = (watts, REST_SEEN if seen else NEVER_AT_REST)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from energy_orchestrator.services.series_queries import MINE, PACK
+from energy_orchestrator.services.series_queries import IN_SPAN, MINE, TOUCHED, TOUCHING
 
 # A process may be there for a part of the window, and its use be unknown for a part of that: the known part stands for
 # it. The use of a workload is known where it is known of all its processes. A row longer than a window counts in each
@@ -19,16 +19,9 @@ FROM (
                / nullIf(sumIf(interval_seconds, sm_utilization_ratio IS NOT NULL), 0)
                * least(sum(interval_seconds), {{window_ms:Float64}} / 1000) AS busy
     FROM (
-        SELECT *, ceil(toUnixTimestamp64Milli(timestamp) / {{window_ms:Float64}}) AS last,
-               ceil((toUnixTimestamp64Milli(timestamp) - interval_seconds * 1000 + 1) / {{window_ms:Float64}}) AS first,
-               if(interval_seconds * 1000 <= {{window_ms:Float64}}, 1, least(last - first + 1, 720)) AS windows,
-               (last - arrayJoin(range(toUInt32(windows)))) * {{window_ms:Float64}} AS window_end_ms
-        FROM gpu_process_sample FINAL
-        WHERE {PACK} AND timestamp > {{start:DateTime64(3, 'UTC')}}
-          AND timestamp <= {{end:DateTime64(3, 'UTC')}} + INTERVAL 60 SECOND
+        SELECT *, {TOUCHED} FROM gpu_process_sample FINAL WHERE {TOUCHING}
     )
-    WHERE window_end_ms > toUnixTimestamp64Milli({{start:DateTime64(3, 'UTC')}})
-      AND window_end_ms <= toUnixTimestamp64Milli({{end:DateTime64(3, 'UTC')}})
+    WHERE {IN_SPAN}
     GROUP BY tenant, host, window_end_ms, zone, mig_instance, workload, replica, pid, process_started_ms
 )
 GROUP BY tenant, host, window_end, zone, mig_instance, workload, replica

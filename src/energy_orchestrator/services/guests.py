@@ -16,12 +16,13 @@ import pyarrow as pa
 from energy_orchestrator.analyze.node_power import NodePower
 from energy_orchestrator.model.units import Bounded, Tier
 from energy_orchestrator.services import guest_queries
-from energy_orchestrator.services.calibrations import Queries, milliseconds
+from energy_orchestrator.services.calibrations import milliseconds
 from energy_orchestrator.services.energy_tables import floats
+from energy_orchestrator.services.series import Series
 
 
 def with_hosts_share(
-    nodes: pa.Table, powers: list[NodePower], series: Queries, during: Mapping[str, Any]
+    nodes: pa.Table, powers: list[NodePower], series: Series, during: Mapping[str, Any]
 ) -> list[NodePower]:
     """`powers` of node-windows, in which guests without a meter have their host's share where it is known."""
     shares = _shares(series.query(guest_queries.GUEST_WINDOWS, during))

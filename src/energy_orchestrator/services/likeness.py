@@ -20,7 +20,8 @@ from energy_orchestrator.model.fingerprint import Fingerprint
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.recommend.observation import Alike
 from energy_orchestrator.services import series_queries
-from energy_orchestrator.services.measurements import Series, SeriesMeasurements
+from energy_orchestrator.services.measurements import SeriesMeasurements
+from energy_orchestrator.services.series import Series, rows_of
 from energy_orchestrator.store.fingerprint_port import FingerprintStore
 
 MOST_COMPARED = 300
@@ -76,7 +77,7 @@ class Likeness:
 
     def _per_operation(self, tenant: str, workloads: Sequence[str], start: datetime, end: datetime) -> Costs:
         parameters = {"tenant": tenant, "workloads": list(workloads), "start": start, "end": end}
-        found = self._series.query(series_queries.OPERATION_NAMES, parameters).to_pylist()
+        found = rows_of(self._series, series_queries.OPERATION_NAMES, parameters)
         operation = {row["workload"]: row["operation"] for row in found}
         windows = self._measurements.windows_of(tenant, sorted(operation), start, end)
         return {workload: (_mean(them), operation[workload]) for workload, them in windows}

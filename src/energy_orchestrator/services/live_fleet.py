@@ -18,7 +18,7 @@ from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.model.fleet import FleetFile, InstanceUse, NodeSpec, WorkloadSpec
 from energy_orchestrator.recommend.instance_type import InstanceType, shipped_catalogue
 from energy_orchestrator.services import fleet_queries
-from energy_orchestrator.services.measurements import Series
+from energy_orchestrator.services.series import Series, rows_of
 
 RUNNING = timedelta(seconds=60)
 """Every living process is sent at least every half minute."""
@@ -41,19 +41,18 @@ def live_fleet(series: Series, tenant: str, start: datetime, end: datetime) -> F
         NotFoundError: no node has energy in the span.
     """
     span = {"tenant": tenant, "start": start, "end": end}
-    machines = series.query(fleet_queries.LIVE_NODES, span).to_pylist()
+    machines = rows_of(series, fleet_queries.LIVE_NODES, span)
     nodes = [node for row in machines if (node := _node(row)) is not None]
     if not nodes:
         raise NotFoundError(
             "no node has energy and a known size in this span", where=tenant, next_step="see `eo nodes`"
         )
-    used = series.query(fleet_queries.LIVE_WORKLOADS, span).to_pylist()
+    used = rows_of(series, fleet_queries.LIVE_WORKLOADS, span)
     lately = {"tenant": tenant, "lately": end - RUNNING}
     replicas = {
-        (row["host"], row["workload"]): row["replicas"]
-        for row in series.query(fleet_queries.LIVE_REPLICAS, lately).to_pylist()
+        (row["host"], row["workload"]): row["replicas"] for row in rows_of(series, fleet_queries.LIVE_REPLICAS, lately)
     }
-    owners = {row["workload"]: row["owner"] for row in series.query(fleet_queries.OWNERS, span).to_pylist()}
+    owners = {row["workload"]: row["owner"] for row in rows_of(series, fleet_queries.OWNERS, span)}
     known = {node.name for node in nodes}
     here = [row for row in used if row["host"] in known and (row["host"], row["workload"]) in replicas]
     return FleetFile(

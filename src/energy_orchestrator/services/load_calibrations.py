@@ -17,8 +17,9 @@ from energy_orchestrator.analyze.estimator import PowerCurve
 from energy_orchestrator.analyze.taught_meters import Taught
 from energy_orchestrator.model.units import Tier
 from energy_orchestrator.services import series_queries
-from energy_orchestrator.services.calibrations import AGAIN, HISTORY, NodeKey, Queries, milliseconds
+from energy_orchestrator.services.calibrations import AGAIN, HISTORY, NodeKey, milliseconds
 from energy_orchestrator.services.energy_tables import floats
+from energy_orchestrator.services.series import Series
 
 MOST_WINDOWS = 2880
 
@@ -26,7 +27,7 @@ MOST_WINDOWS = 2880
 class LoadCalibrations:
     """See the module."""
 
-    def __init__(self, series: Queries) -> None:
+    def __init__(self, series: Series) -> None:
         self._series = series
         self._known: dict[tuple[NodeKey, datetime | None], tuple[datetime, Taught | str]] = {}
 

@@ -5,26 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
-
-import pyarrow as pa
+from typing import Any
 
 from energy_orchestrator.analyze.operations import joules_per_operation
 from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.units import Bounded
 from energy_orchestrator.services import operation_queries, series_queries
+from energy_orchestrator.services.series import Series, rows_of
 from energy_orchestrator.services.shards import ALONE, Worker
 
 AT_ONCE = 500
 """Workloads of one question: bounds the memory."""
-
-
-class Series(Protocol):
-    """What is needed of the series store."""
-
-    def query(self, sql: str, parameters: Any = None) -> pa.Table:
-        """Run one statement."""
-        ...
 
 
 class SeriesMeasurements:
@@ -52,7 +43,7 @@ class SeriesMeasurements:
     ) -> Iterator[tuple[str, list[MeasuredWindow]]]:
         """The same of every workload whose operations are counted in the span; of a worker's, where several share."""
         span = {"tenant": tenant, "start": start, "end": end, "buckets": worker.buckets}
-        found = self._series.query(series_queries.COUNTED_WORKLOADS, span).to_pylist()
+        found = rows_of(self._series, series_queries.COUNTED_WORKLOADS, span)
         return self.windows_of(tenant, [row["workload"] for row in found], start, end)
 
     def _windows(
@@ -68,7 +59,7 @@ class SeriesMeasurements:
             "window_ms": self._window.total_seconds() * 1000,
         }
         found: dict[str, list[MeasuredWindow]] = defaultdict(list)
-        for row in self._series.query(operation_queries.REPLICA_WINDOWS, parameters).to_pylist():
+        for row in rows_of(self._series, operation_queries.REPLICA_WINDOWS, parameters):
             window = self._window_of(row)
             if window.window_start >= start:
                 found[row["workload"]].append(window)
@@ -77,7 +68,7 @@ class SeriesMeasurements:
     def neighbours(self, tenant: str, workload: str, start: datetime, changed: datetime, end: datetime) -> list[str]:
         """See the port."""
         parameters = {"tenant": tenant, "workload": workload, "start": start, "changed": changed, "end": end}
-        return [row["workload"] for row in self._series.query(series_queries.NEIGHBOURS, parameters).to_pylist()]
+        return [row["workload"] for row in rows_of(self._series, series_queries.NEIGHBOURS, parameters)]
 
     def _window_of(self, row: Mapping[str, Any]) -> MeasuredWindow:
         per = joules_per_operation(certain(row["counted_joules"]), row["operations"], row["counted_operations"]).value

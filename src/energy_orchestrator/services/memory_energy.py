@@ -18,18 +18,18 @@ import pyarrow.compute as pc
 from energy_orchestrator.analyze.attribution import Apart, Floats, Indexes, share
 from energy_orchestrator.analyze.cpu_weights import weigh
 from energy_orchestrator.services import series_queries
-from energy_orchestrator.services.calibrations import Queries
 from energy_orchestrator.services.energy_tables import floats
 from energy_orchestrator.services.gpu_energy import WINDOW, positions
+from energy_orchestrator.services.series import Series, rows_of
 
 Zone = tuple[str, str, str, str]
 """Tenant, host, meter, zone."""
 ZONE = ("tenant", "host", "meter", "zone")
 
 
-def memory_at_rest(series: Queries, since: Mapping[str, Any]) -> dict[Zone, float]:
+def memory_at_rest(series: Series, since: Mapping[str, Any]) -> dict[Zone, float]:
     """Watts of each DRAM zone at rest: the lowest it has shown."""
-    rows = series.query(series_queries.MEMORY_AT_REST, since).to_pylist()
+    rows = rows_of(series, series_queries.MEMORY_AT_REST, since)
     return {(row["tenant"], row["host"], row["meter"], row["zone"]): row["rest_watts"] for row in rows}
 
 

@@ -21,7 +21,7 @@ from energy_orchestrator.model.sample import MeasuredWindow
 from energy_orchestrator.model.saving import Saving
 from energy_orchestrator.model.units import Tier
 from energy_orchestrator.services import operation_queries
-from energy_orchestrator.services.measurements import Series
+from energy_orchestrator.services.series import Series, rows_of
 from energy_orchestrator.verify.savings import Evidence, measure
 
 CPU_SECONDS = "work is counted in CPU seconds: that the same work takes fewer of them is not seen"
@@ -75,7 +75,7 @@ class NodeSavings:
         """
         hosts = [*change.changed, *change.control]
         during = {"tenant": tenant, "hosts": hosts, "start": change.start, "end": change.end}
-        rows = self._rows(operation_queries.NODE_WINDOWS, during)
+        rows = rows_of(self._series, operation_queries.NODE_WINDOWS, during)
         if not {row["host"] for row in rows} & set(change.changed):
             raise NotFoundError("nothing is known of these nodes in this span", where="changed", next_step="eo nodes")
         done = self._done(during, change.workload)
@@ -90,7 +90,7 @@ class NodeSavings:
         about = {**during, "workload": workload, "window_ms": self._window / timedelta(milliseconds=1)}
         rate = {
             (row["host"], row["window_end"]): row["operations_per_second"]
-            for row in self._rows(operation_queries.OPERATIONS_ON_NODES, about)
+            for row in rows_of(self._series, operation_queries.OPERATIONS_ON_NODES, about)
         }
 
         def done(row: Mapping[str, Any]) -> float | None:
@@ -98,10 +98,6 @@ class NodeSavings:
             return None if per_second is None else per_second * float(row["window_seconds"])
 
         return done
-
-    def _rows(self, sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._series.query(sql, parameters).to_pylist()
-        return rows
 
 
 def side(

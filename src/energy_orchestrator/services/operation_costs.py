@@ -19,13 +19,12 @@ from energy_orchestrator.analyze.versions import MIXED, NOT_SEEN, Label, Program
 from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.model.units import Tier, worst_tier
 from energy_orchestrator.services import cost_queries
-from energy_orchestrator.services.measurements import Series
+from energy_orchestrator.services.series import Series, rows_of
 
 MAX_WINDOWS = 360
 NODE_ROWS_BACK = timedelta(days=1)
 """Agents tell of their node every five minutes."""
 
-Row = dict[str, Any]
 Key = tuple[str, str | None, datetime]
 NO_NODE_TYPE = Label(None, "neither instance type, product nor CPU of the node is known")
 
@@ -60,8 +59,8 @@ class OperationCosts:
         window = self._width(end - start)
         about = {"tenant": tenant, "workload": workload, "start": start, "end": end}
         during = about | {"window_ms": window / timedelta(milliseconds=1)}
-        energy = self._rows(cost_queries.COST_ENERGY, during)
-        operations = self._rows(cost_queries.COST_OPERATIONS, during)
+        energy = rows_of(self._series, cost_queries.COST_ENERGY, during)
+        operations = rows_of(self._series, cost_queries.COST_OPERATIONS, during)
         if not energy and not operations:
             raise NotFoundError(
                 f"nothing is known of {workload!r} in this span",
@@ -84,7 +83,7 @@ class OperationCosts:
     def _versions(self, during: Mapping[str, Any]) -> tuple[Callable[[Key], Label], str | None]:
         """The version of each replica and window, and what names versions of this workload."""
         ran: dict[Key, list[tuple[Program, float]]] = defaultdict(list)
-        for row in self._rows(cost_queries.COST_PROGRAMS, during):
+        for row in rows_of(self._series, cost_queries.COST_PROGRAMS, during):
             program = Program(row["command"], row["image_digest"], row["image"], row["checksum"])
             ran[_key(row)].append((program, row["cpu_seconds"]))
         kind = naming_kind({program for parts in ran.values() for program, _ in parts})
@@ -97,7 +96,7 @@ class OperationCosts:
         """The node type of a host in a window: what it was last seen as, before the first look what it then was."""
         about = {"tenant": tenant, "hosts": list(hosts), "since": start - NODE_ROWS_BACK, "end": end}
         since: dict[str, list[tuple[datetime, str]]] = defaultdict(list)
-        for row in self._rows(cost_queries.NODE_TYPES, about):
+        for row in rows_of(self._series, cost_queries.NODE_TYPES, about):
             since[row["host"]].append((row["at"], row["name"]))
 
         def at(host: str, moment: datetime) -> str:
@@ -112,10 +111,6 @@ class OperationCosts:
             return Label(names.pop()) if len(names) == 1 else Label(None, MIXED)
 
         return label
-
-    def _rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
-        rows: list[Row] = self._series.query(sql, parameters).to_pylist()
-        return rows
 
 
 def tier_of(group: Group) -> Tier | None:

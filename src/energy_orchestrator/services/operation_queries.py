@@ -17,6 +17,10 @@ from __future__ import annotations
 
 from energy_orchestrator.services.series_queries import SPAN, WINDOW
 
+# Seconds that rows of operations cover together.
+_COVERED = """intervalLengthSum(toUnixTimestamp64Milli(timestamp) - interval_seconds * 1000,
+                             toFloat64(toUnixTimestamp64Milli(timestamp))) / 1000"""
+
 # `name` is the replica, `who` the same where names are used, else empty for all replicas together.
 _ROWS = """
 WITH entries AS (
@@ -97,8 +101,7 @@ OPERATION_SPANS = f"""{_ROWS.format(wanted=_ALL, counted=_COUNTED, at="timestamp
     FROM of_replica LEFT JOIN node USING (host)
 ), asked AS (
     SELECT host, workload, any(operation) AS operation,
-           intervalLengthSum(toUnixTimestamp64Milli(timestamp) - interval_seconds * 1000,
-                             toFloat64(toUnixTimestamp64Milli(timestamp))) / 1000 AS covered_seconds,
+           {_COVERED} AS covered_seconds,
            quantile(0.9)(latency_p95_seconds) AS latency_p95_seconds, avg(queue_depth) AS queue_depth,
            max(queue_depth) AS queue_depth_max
     FROM operation_sample FINAL WHERE {_ALL} GROUP BY host, workload
@@ -125,8 +128,7 @@ ORDER BY timestamp, host
 OPERATIONS_ON_NODES = f"""
 SELECT host, window_end, sum(done / nullIf(covered, 0)) AS operations_per_second FROM (
     SELECT host, {WINDOW} AS window_end, replica, sum(operations) AS done,
-           intervalLengthSum(toUnixTimestamp64Milli(timestamp) - interval_seconds * 1000,
-                             toFloat64(toUnixTimestamp64Milli(timestamp))) / 1000 AS covered
+           {_COVERED} AS covered
     FROM operation_sample FINAL WHERE {_ON_NODES} AND workload = {{workload:String}}
     GROUP BY host, window_end, replica
 ) GROUP BY host, window_end HAVING operations_per_second IS NOT NULL

@@ -35,8 +35,8 @@ from energy_orchestrator.model.recommendation import (
     RecommendationStatus,
 )
 from energy_orchestrator.model.rollout import Rollout
-from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.services.decisions import Decisions
+from energy_orchestrator.services.declarations import DeclarationOf
 from energy_orchestrator.services.proposal import proposal
 from energy_orchestrator.services.rollout_journal import RolloutJournal
 from energy_orchestrator.services.step_analysis import Measurements, StepAnalysis
@@ -67,7 +67,7 @@ class Orchestrator:
         self,
         database: Database,
         executors: Mapping[str, Executor],
-        declaration_of: Callable[[str, str], Declaration],
+        declaration_of: DeclarationOf,
         policies: Policies,
         measurements: Measurements,
         settings: OrchestratorSettings,

@@ -16,7 +16,8 @@ from energy_orchestrator.analyze.estimator import PowerCurve
 from energy_orchestrator.analyze.idle_fit import QUIET_LOAD, LoadBin, fitted_idle
 from energy_orchestrator.model.units import Tier
 from energy_orchestrator.services import series_queries
-from energy_orchestrator.services.calibrations import HISTORY, NodeKey, Queries
+from energy_orchestrator.services.calibrations import HISTORY, NodeKey
+from energy_orchestrator.services.series import Series, rows_of
 
 AGAIN = timedelta(seconds=60)
 
@@ -41,7 +42,7 @@ class Seen:
 class RestPowers:
     """`mine` are the buckets of a worker's hosts."""
 
-    def __init__(self, series: Queries, mine: Mapping[str, Any]) -> None:
+    def __init__(self, series: Series, mine: Mapping[str, Any]) -> None:
         self._series = series
         self._mine = dict(mine)
         self._nodes: dict[NodeKey, dict[Tier, Seen]] = {}
@@ -65,7 +66,7 @@ class RestPowers:
 
     def _since(self, start: datetime, node: NodeKey | None = None) -> dict[NodeKey, dict[Tier, Seen]]:
         pack = {"tenants": [node[0]], "hosts": [node[1]]} if node else {"tenants": [], "hosts": []}
-        rows = self._series.query(series_queries.IDLE_AT_REST, {"start": start, **self._mine, **pack}).to_pylist()
+        rows = rows_of(self._series, series_queries.IDLE_AT_REST, {"start": start, **self._mine, **pack})
         found: dict[NodeKey, dict[Tier, Seen]] = defaultdict(dict)
         for row in rows:
             found[row["tenant"], row["host"]][Tier(row["told_tier"])] = Seen(

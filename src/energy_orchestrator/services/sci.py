@@ -9,31 +9,24 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from energy_orchestrator.analyze.reservation import Claim, claimed_cpus, claimed_memory
 from energy_orchestrator.api.control_plane import SciView
-from energy_orchestrator.errors import NotFoundError
-from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.services import sci_queries
-from energy_orchestrator.services.measurements import Series
+from energy_orchestrator.services.declarations import DeclarationOf, declared
 from energy_orchestrator.services.sci_views import BASIS, NO_GRID, Carbon, Totals
+from energy_orchestrator.services.series import Row, Series, rows_of
 
 NARROWEST = timedelta(seconds=60)
 MAX_WINDOWS = 60
 
 
-Row = dict[str, Any]
-
-
 class Sci:
     """Reads only."""
 
-    def __init__(
-        self, series: Series, declaration_of: Callable[[str, str], Declaration], window_seconds: float, carbon: Carbon
-    ) -> None:
+    def __init__(self, series: Series, declaration_of: DeclarationOf, window_seconds: float, carbon: Carbon) -> None:
         self._series = series
         self._declaration_of = declaration_of
         self._window = timedelta(seconds=window_seconds)
@@ -43,20 +36,21 @@ class Sci:
         """The whole view of a tenant over a span."""
         about = {"tenant": tenant, "start": start, "end": end}
         during = about | {"window_ms": self._width(end - start) / timedelta(milliseconds=1)}
-        sizes = {row["host"]: row for row in self._rows(sci_queries.SCI_SIZES, about)}
+        sizes = {row["host"]: row for row in rows_of(self._series, sci_queries.SCI_SIZES, about)}
         allowed = {
-            (row["host"], row["workload"]): row["cpus_allowed"] for row in self._rows(sci_queries.SCI_ALLOWED, about)
+            (row["host"], row["workload"]): row["cpus_allowed"]
+            for row in rows_of(self._series, sci_queries.SCI_ALLOWED, about)
         }
         present: dict[tuple[str, datetime], list[Row]] = defaultdict(list)
-        for row in self._rows(sci_queries.SCI_WORKLOADS, during):
+        for row in rows_of(self._series, sci_queries.SCI_WORKLOADS, during):
             present[row["host"], row["window_end"]].append(row)
         totals = Totals(self._carbon)
-        for node in self._rows(sci_queries.SCI_NODES, during):
+        for node in rows_of(self._series, sci_queries.SCI_NODES, during):
             size = sizes.get(node["host"], {})
             here = present.get((node["host"], node["window_end"]), [])
             claims = [self._claim(tenant, row, node, size, allowed) for row in here]
             totals.take(node, size, here, claims)
-        done = {row["workload"]: row for row in self._rows(sci_queries.SCI_OPERATIONS, about)}
+        done = {row["workload"]: row for row in rows_of(self._series, sci_queries.SCI_OPERATIONS, about)}
         return SciView(
             tenant=tenant,
             start=start,
@@ -87,12 +81,5 @@ class Sci:
 
     def _limits(self, tenant: str, workload: str) -> tuple[float | None, float | None]:
         """CPUs and bytes that one replica was declared to use at most."""
-        try:
-            limits = self._declaration_of(tenant, workload).limits
-        except NotFoundError:
-            return None, None
-        return limits.cpu, limits.memory_bytes
-
-    def _rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
-        rows: list[Row] = self._series.query(sql, parameters).to_pylist()
-        return rows
+        declaration = declared(self._declaration_of, tenant, workload)
+        return (declaration.limits.cpu, declaration.limits.memory_bytes) if declaration else (None, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from energy_orchestrator.services.series_queries import SPAN, WINDOW
+from energy_orchestrator.services.series_queries import SPAN, WINDOW, of_nodes
 
 # For the view by reservation: what each node spent at rest, and its size.
 SCI_NODES = f"""
@@ -38,11 +38,7 @@ SELECT host, workload, groupArray(allowed) AS cpus_allowed FROM (
 ) GROUP BY host, workload
 """
 
-SCI_SIZES = """
-SELECT host, argMax(cpu_threads, timestamp) AS cpu_threads, argMax(memory_bytes, timestamp) AS memory_bytes,
-       argMax(instance_type, timestamp) AS instance_type, argMax(node_type, timestamp) AS node_type
-FROM inventory WHERE tenant = {tenant:String} AND scope = 'node' GROUP BY host
-"""
+SCI_SIZES = of_nodes("cpu_threads", "memory_bytes", "instance_type", "node_type")
 
 # Operations while energy is known of: the newest seconds are not analysed yet.
 SCI_OPERATIONS = f"""

@@ -22,6 +22,25 @@ PACK = "(tenant, host) IN arrayZip({tenants:Array(String)}, {hosts:Array(String)
 MY_WORKLOADS = MINE.replace("host", "workload")
 
 
+# Of rows whose interval may be longer than a window: each counts in every window that it touches. `TOUCHING` are the
+# rows of a span, `TOUCHED` makes one of each such window, `IN_SPAN` keeps those windows that are in the span.
+TOUCHING = f"""{PACK}
+      AND timestamp > {{start:DateTime64(3, 'UTC')}}
+      AND timestamp <= {{end:DateTime64(3, 'UTC')}} + INTERVAL 60 SECOND"""
+TOUCHED = """ceil(toUnixTimestamp64Milli(timestamp) / {window_ms:Float64}) AS last,
+           ceil((toUnixTimestamp64Milli(timestamp) - interval_seconds * 1000 + 1) / {window_ms:Float64}) AS first,
+           if(interval_seconds * 1000 <= {window_ms:Float64}, 1, least(last - first + 1, 720)) AS windows,
+           (last - arrayJoin(range(toUInt32(windows)))) * {window_ms:Float64} AS window_end_ms"""
+IN_SPAN = """window_end_ms > toUnixTimestamp64Milli({start:DateTime64(3, 'UTC')})
+  AND window_end_ms <= toUnixTimestamp64Milli({end:DateTime64(3, 'UTC')})"""
+
+
+def of_nodes(*columns: str) -> str:
+    """What the newest rows of a tenant's nodes say, a row a host."""
+    newest = ", ".join(f"argMax({it}, timestamp) AS {it}" for it in columns)
+    return f"SELECT host, {newest} FROM inventory WHERE tenant = {{tenant:String}} AND scope = 'node' GROUP BY host"
+
+
 def of_hosts(query: str) -> str:
     """A query of a tenant, of some of its hosts only: the parameter `hosts`."""
     return query.replace(
@@ -102,16 +121,11 @@ SELECT tenant, host, toDateTime64(window_end_ms / 1000, 3, 'UTC') AS window_end,
 FROM (
     SELECT tenant, host, meter, zone, meter_sample.tier AS tier, meter_sample.energy_joules AS energy_joules,
            meter_sample.power_watts AS power_watts, interval_seconds,
-           ceil(toUnixTimestamp64Milli(timestamp) / {{window_ms:Float64}}) AS last,
-           ceil((toUnixTimestamp64Milli(timestamp) - interval_seconds * 1000 + 1) / {{window_ms:Float64}}) AS first,
-           if(interval_seconds * 1000 <= {{window_ms:Float64}}, 1, least(last - first + 1, 720)) AS windows,
-           (last - arrayJoin(range(toUInt32(windows)))) * {{window_ms:Float64}} AS window_end_ms
+           {TOUCHED}
     FROM meter_sample FINAL
-    WHERE {PACK} AND tier IS NOT NULL
-      AND timestamp > {{start:DateTime64(3, 'UTC')}} AND timestamp <= {{end:DateTime64(3, 'UTC')}} + INTERVAL 60 SECOND
+    WHERE tier IS NOT NULL AND {TOUCHING}
 )
-WHERE window_end_ms > toUnixTimestamp64Milli({{start:DateTime64(3, 'UTC')}})
-  AND window_end_ms <= toUnixTimestamp64Milli({{end:DateTime64(3, 'UTC')}})
+WHERE {IN_SPAN}
 GROUP BY tenant, host, window_end_ms, meter, zone, tier
 """
 
@@ -207,16 +221,13 @@ FROM inventory WHERE scope = 'node' AND timestamp > {start:DateTime64(3, 'UTC')}
 GROUP BY tenant, host, cpu_model, sockets, cores, cpu_threads, virtual ORDER BY tenant, host, since
 """
 
-NODES = """
+NODES = f"""
 SELECT i.host AS host, i.cpu_model AS cpu_model, i.cpu_threads AS cpu_threads, i.memory_bytes AS memory_bytes,
        i.virtual AS virtual, i.capabilities AS capabilities, i.missing AS missing, m.last_seen AS last_seen
 FROM (
-    SELECT host, argMax(cpu_model, timestamp) AS cpu_model, argMax(cpu_threads, timestamp) AS cpu_threads,
-           argMax(memory_bytes, timestamp) AS memory_bytes, argMax(virtual, timestamp) AS virtual,
-           argMax(capabilities, timestamp) AS capabilities, argMax(missing, timestamp) AS missing
-    FROM inventory WHERE tenant = {tenant:String} AND scope = 'node' GROUP BY host
+    {of_nodes("cpu_model", "cpu_threads", "memory_bytes", "virtual", "capabilities", "missing")}
 ) AS i LEFT JOIN (
-    SELECT host, max(timestamp) AS last_seen FROM meter_sample WHERE tenant = {tenant:String} GROUP BY host
+    SELECT host, max(timestamp) AS last_seen FROM meter_sample WHERE tenant = {{tenant:String}} GROUP BY host
 ) AS m ON i.host = m.host ORDER BY host
 """
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from energy_orchestrator.analyze.function_energy import flame_tree
 from energy_orchestrator.analyze.operations import joules_per_operation
@@ -22,19 +21,18 @@ from energy_orchestrator.api.control_plane import (
     WorkloadCostView,
     WorkloadView,
 )
-from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.model.fleet import FleetFile
 from energy_orchestrator.model.units import SECONDS_PER_DAY, Bounded
-from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.services import operation_queries, series_queries
 from energy_orchestrator.services.alerts import Alerts
 from energy_orchestrator.services.cost_views import cost_view
+from energy_orchestrator.services.declarations import DeclarationOf, declared
 from energy_orchestrator.services.live_fleet import live_fleet
-from energy_orchestrator.services.measurements import Series
 from energy_orchestrator.services.node_savings import NodeChange, NodeSavings
 from energy_orchestrator.services.operation_costs import By, OperationCosts
 from energy_orchestrator.services.sci import Sci
 from energy_orchestrator.services.sci_views import Carbon
+from energy_orchestrator.services.series import Row, Series, rows_of
 from energy_orchestrator.services.views import bounded, flame_view
 
 NOW_SPAN = timedelta(seconds=60)
@@ -42,8 +40,6 @@ NOW_SPAN = timedelta(seconds=60)
 MEMORY_SPAN = timedelta(seconds=35)
 """Every living process is sent at least every 30 s; older rows may be of processes that have ended."""
 EPOCH_YEAR = 1970
-
-Row = dict[str, Any]
 
 
 class SeriesViews:
@@ -53,7 +49,7 @@ class SeriesViews:
     def __init__(
         self,
         series: Series,
-        declaration_of: Callable[[str, str], Declaration],
+        declaration_of: DeclarationOf,
         window_seconds: float,
         uncounted: Callable[[str, str], str | None] = lambda _tenant, _workload: None,
         carbon: Carbon | None = None,
@@ -68,31 +64,29 @@ class SeriesViews:
 
     def nodes(self, tenant: str, now: datetime) -> list[NodeView]:
         """Every node of the tenant with its newest window."""
-        return [self._node(tenant, row, now) for row in self._rows(series_queries.NODES, {"tenant": tenant})]
+        return [self._node(tenant, row, now) for row in rows_of(self._series, series_queries.NODES, {"tenant": tenant})]
 
     def node_power(self, tenant: str, host: str, start: datetime, end: datetime) -> list[PowerPoint]:
         """One point per window."""
         parameters = {"tenant": tenant, "host": host, "start": start, "end": end}
-        return [_point(row) for row in self._rows(series_queries.NODE_ENERGY, parameters)]
+        return [_point(row) for row in rows_of(self._series, series_queries.NODE_ENERGY, parameters)]
 
     def workloads(self, tenant: str, start: datetime, end: datetime, limit: int) -> list[WorkloadView]:
         """By active energy, most first; declared workloads are never cut off."""
         parameters = {"tenant": tenant, "start": start, "end": end}
-        covered = {
-            row["host"]: row["covered_seconds"] for row in self._rows(series_queries.COVERED_SECONDS, parameters)
-        }
+        covered = self._covered(parameters)
         living = parameters | {"start": max(start, end - MEMORY_SPAN)}
         joined = {
-            name: {(row["host"], row["workload"]): row for row in self._rows(query, over)}
+            name: {(row["host"], row["workload"]): row for row in rows_of(self._series, query, over)}
             for name, query, over in (
                 ("operations", operation_queries.OPERATION_SPANS, parameters),
                 ("memory", series_queries.WORKLOAD_MEMORY, living),
                 ("inventory", series_queries.INVENTORY_SPANS, parameters),
             )
         }
-        hot = {row["workload"]: row["functions"] for row in self._rows(series_queries.HOTSPOTS, parameters)}
+        hot = {row["workload"]: row["functions"] for row in rows_of(self._series, series_queries.HOTSPOTS, parameters)}
         found = []
-        for place, row in enumerate(self._rows(series_queries.WORKLOAD_SPANS, parameters)):
+        for place, row in enumerate(rows_of(self._series, series_queries.WORKLOAD_SPANS, parameters)):
             if place >= limit and row["workload_kind"] != "declared":
                 continue
             parts = {name: rows.get((row["host"], row["workload"]), {}) for name, rows in joined.items()}
@@ -136,27 +130,30 @@ class SeriesViews:
         parameters = {"tenant": tenant, "workload": workload, "start": start, "end": end}
         joules = sum(
             row["active_joules"]
-            for row in self._rows(series_queries.WORKLOAD_SPANS, parameters)
+            for row in rows_of(self._series, series_queries.WORKLOAD_SPANS, parameters)
             if row["workload"] == workload
         )
-        stacks = ((row["stack"], row["samples"]) for row in self._rows(series_queries.STACKS, parameters))
+        stacks = ((row["stack"], row["samples"]) for row in rows_of(self._series, series_queries.STACKS, parameters))
         return flame_view(flame_tree(workload, stacks, joules))
 
     def spend_j_per_day(self, tenant: str, workload: str, start: datetime, end: datetime) -> float:
         """What a workload spends at its present rate; 0 where nothing is known of it."""
         parameters = {"tenant": tenant, "start": start, "end": end}
-        covered = {
-            row["host"]: row["covered_seconds"] for row in self._rows(series_queries.COVERED_SECONDS, parameters)
-        }
+        covered = self._covered(parameters)
         return math.fsum(
             row["active_joules"] / covered[row["host"]] * SECONDS_PER_DAY
-            for row in self._rows(series_queries.WORKLOAD_SPANS, parameters)
+            for row in rows_of(self._series, series_queries.WORKLOAD_SPANS, parameters)
             if row["workload"] == workload and covered.get(row["host"])
         )
 
+    def _covered(self, span: Row) -> dict[str, float]:
+        """Seconds of each host that energy is known of."""
+        rows = rows_of(self._series, series_queries.COVERED_SECONDS, span)
+        return {row["host"]: row["covered_seconds"] for row in rows}
+
     def _node(self, tenant: str, row: Row, now: datetime) -> NodeView:
         parameters = {"tenant": tenant, "host": row["host"], "start": now - NOW_SPAN, "end": now}
-        energy = self._rows(series_queries.NODE_ENERGY, parameters)
+        energy = rows_of(self._series, series_queries.NODE_ENERGY, parameters)
         newest = energy[-1] if energy else None
         point = _point(newest) if newest else None
         seen = row["last_seen"]
@@ -181,7 +178,7 @@ class SeriesViews:
     def _workload(
         self, tenant: str, row: Row, parts: Mapping[str, Row], seconds: float, hot: Mapping[str, list[str]]
     ) -> WorkloadView:
-        operations, declaration = parts["operations"], self._declaration(tenant, row["workload"])
+        operations, declaration = parts["operations"], declared(self._declaration_of, tenant, row["workload"])
         joules = Bounded(row["active_joules"], row["active_joules_lower"], row["active_joules_upper"])
         done, over = operations.get("operations"), operations.get("covered_seconds") or 0.0
         per_operation = joules_per_operation(_counted(operations), done, operations.get("counted_operations"))
@@ -207,16 +204,6 @@ class SeriesViews:
             profiled=row["workload"] in hot,
             labels=dict(declaration.labels) if declaration else {},
         )
-
-    def _declaration(self, tenant: str, workload: str) -> Declaration | None:
-        try:
-            return self._declaration_of(tenant, workload)
-        except NotFoundError:
-            return None
-
-    def _rows(self, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
-        rows: list[Row] = self._series.query(sql, parameters).to_pylist()
-        return rows
 
 
 def _counted(operations: Row) -> Bounded | None:

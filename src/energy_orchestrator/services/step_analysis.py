@@ -18,7 +18,7 @@ from energy_orchestrator.execute.port import TargetState
 from energy_orchestrator.model.analysis_run import AnalysisRun
 from energy_orchestrator.model.rollout import Rollout, StepKind
 from energy_orchestrator.model.sample import MeasuredWindow
-from energy_orchestrator.model.workload import Declaration
+from energy_orchestrator.services.declarations import DeclarationOf
 from energy_orchestrator.verify.analysis import AnalysisTemplate, ConsecutiveErrors, evaluate, evaluate_idle
 from energy_orchestrator.verify.savings import Control, measured_enough
 
@@ -57,7 +57,7 @@ class StepAnalysis:
     def __init__(
         self,
         measurements: Measurements,
-        declaration_of: Callable[[str, str], Declaration],
+        declaration_of: DeclarationOf,
         template: AnalysisTemplate,
         watch_windows: int,
         changed_since: Callable[[str, datetime], set[str]],

@@ -7,7 +7,7 @@ of every few seconds; workers share the workloads by hash.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import groupby
 
@@ -18,14 +18,14 @@ from energy_orchestrator.analyze.operation_cost import compare, operation_cost
 from energy_orchestrator.errors import NotFoundError
 from energy_orchestrator.model.recommendation import Recommendation
 from energy_orchestrator.model.units import Bounded
-from energy_orchestrator.model.workload import Declaration
 from energy_orchestrator.recommend.playbook import tries_for
 from energy_orchestrator.recommend.ranking import RankingSettings, recommendation
 from energy_orchestrator.recommend.version import VersionPair, VersionRun, version
 from energy_orchestrator.services import cost_queries, series_queries
-from energy_orchestrator.services.measurements import Series
+from energy_orchestrator.services.declarations import DeclarationOf, declared
 from energy_orchestrator.services.operation_costs import By, CostsFound, OperationCosts, tier_of
 from energy_orchestrator.services.past import Past
+from energy_orchestrator.services.series import Series, rows_of
 from energy_orchestrator.services.shards import ALONE, Worker
 
 LOOKED_BACK = timedelta(days=1)
@@ -38,7 +38,7 @@ class VersionAdvice:
     """Reads only."""
 
     def __init__(
-        self, series: Series, window_seconds: float, declaration_of: Callable[[str, str], Declaration],
+        self, series: Series, window_seconds: float, declaration_of: DeclarationOf,
         past: Past, settings: RankingSettings,
     ) -> None:  # fmt: skip
         self._series = series
@@ -51,7 +51,7 @@ class VersionAdvice:
         """What other version was surely cheaper, for each workload of a worker."""
         start = now - LOOKED_BACK
         during = {"tenant": tenant, "start": start, "end": now, "buckets": worker.buckets, "most": MOST}
-        rows = self._series.query(cost_queries.SEVERAL_VERSIONS, during).to_pylist()
+        rows = rows_of(self._series, cost_queries.SEVERAL_VERSIONS, during)
         if not rows:
             return []
         watts = self._node_watts(tenant, start, now)
@@ -74,14 +74,12 @@ class VersionAdvice:
         return recommendation(found, node_watts, self._settings, str(uuid7()), now, self._past.record)
 
     def _replicas(self, tenant: str, workload: str) -> int:
-        try:
-            return self._declaration_of(tenant, workload).replicas
-        except NotFoundError:
-            return 1
+        declaration = declared(self._declaration_of, tenant, workload)
+        return declaration.replicas if declaration else 1
 
     def _node_watts(self, tenant: str, start: datetime, now: datetime) -> dict[str, float]:
         during = {"tenant": tenant, "start": start, "end": now}
-        rows = self._series.query(series_queries.COVERED_SECONDS, during).to_pylist()
+        rows = rows_of(self._series, series_queries.COVERED_SECONDS, during)
         return {row["host"]: row["node_joules"] / row["covered_seconds"] for row in rows if row["covered_seconds"]}
 
 
