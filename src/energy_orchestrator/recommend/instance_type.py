@@ -109,7 +109,7 @@ def instance_type(
     prior = corrected(
         Prior(_share(use, present, best), 0.6, "coefficients of the architectures; not tried here yet"), measured
     )
-    saved = Bounded(*(before * it for it in (prior.ratio.value, prior.ratio.lower, prior.ratio.upper)))
+    saved = prior.ratio.scaled(before)
     now_paid, then_paid = _price(use, present), _price(use, best)
     money = None if now_paid is None or then_paid is None else (now_paid - then_paid) * 24
     unpriced = " and ".join(it.name for it, price in ((present, now_paid), (best, then_paid)) if price is None)
