@@ -53,7 +53,7 @@ GENERATORS = (
     Generator("change_points", ("change-points",), 2),
     Generator("operation_cost", ("operation-cost",), 2),
     Generator("advice_report", ("confidence", "measured-sweeps"), 0.5, needs_data=True),
-    Generator("backtest", PLACEMENT, 45),
+    Generator("backtest", PLACEMENT, 60),
     Generator("fingerprints", ("fingerprints",), 1),
     Generator("fingerprint_scale", ("fingerprint scale",), 4, ("--also-one",)),
     Generator("fleet_scale", ("fleet scale",), 40, ("--serve-one",)),
