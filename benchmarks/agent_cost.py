@@ -25,14 +25,13 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from benchmarks.company import agent_command
+from benchmarks.company import agent_command, perf_record
 from benchmarks.machine import describe
 
 HZ = 99
 SETTLE_SECONDS = 3.0
 ROUND_SECONDS = 6.0
 PROGRAM = Path(__file__).with_name("interrupted.c")
-FLOOR = ["-a", "-F", str(HZ), "-e", "cpu-clock", "--call-graph", "dwarf,16384"]
 
 
 @contextlib.contextmanager
@@ -73,7 +72,7 @@ def cost(rounds: int, folder: Path) -> Iterator[dict[str, Any]]:
     subprocess.run(["gcc", "-O1", "-o", program, PROGRAM], check=True)
     watchers: dict[str, list[str] | None] = {"nobody": None, "eo-agent": agent_command(folder, HZ)}
     if perf := shutil.which("perf"):
-        watchers["perf record (no unwinding)"] = [perf, "record", *FLOOR, "-o", f"{folder}/perf.data"]
+        watchers["perf record (no unwinding)"] = perf_record(perf, HZ, folder / "perf.data")
     shares: dict[str, list[float]] = {name: [] for name in watchers}
     for index in track(range(rounds), "rounds", transient=True):
         names = list(watchers)

@@ -35,7 +35,7 @@ from typing import Any
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.company import agent_command, busy_programs, company, observe, truth_of
+from benchmarks.company import agent_command, busy_programs, company, observe, perf_record, truth_of
 from benchmarks.known_chains import Tally, Truth, functions, of_agent, of_perf, of_py_spy, share
 from benchmarks.machine import cpu_seconds, describe
 
@@ -120,9 +120,7 @@ def opentelemetry_program() -> Path | None:
 def perf(program: str, scene: Scene) -> dict[str, Any]:
     """`perf record`, then `perf script` on what it wrote."""
     data, tally, before = scene.folder / "perf.data", Tally(scene.truths), scene.used(list(scene.truths))
-    sampling = ["-a", "-F", str(scene.hz), "-e", "cpu-clock", "--call-graph", "dwarf,16384"]
-    command = [program, "record", *sampling, "-o", str(data)]
-    figures = observe(command, scene.seconds, PEER_WARM_UP_SECONDS, scene.log)
+    figures = observe(perf_record(program, scene.hz, data), scene.seconds, PEER_WARM_UP_SECONDS, scene.log)
     expected = (scene.used(list(scene.truths)) - before) * scene.hz
     # Without --no-inline it starts addr2line for each frame.
     reading = ["script", "-i", str(data), "--no-inline", "-F", "pid,tid,ip,sym,dso"]

@@ -17,14 +17,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import kepler_nx12
 from benchmarks.report import DATA, add_write, tell
 from energy_orchestrator.analyze.calibration import LEAST_PAIRS, Calibration, carried, learn
 
 Floats = NDArray[np.float64]
 Answer = tuple[Floats, Floats, Floats]
 
-PLATFORM_FILE = "kepler_nx12/preprocess_abs_default_acpi_Basic.csv"
-RAPL_FILE = "kepler_nx12/preprocess_abs_default_rapl_Basic.csv"
 PROFILES = "codecarbon/codecarbon/data/hardware/cpu_load_profiling"
 TIME_BLOCKS = 10
 BLOCK = 10
@@ -48,14 +47,12 @@ class Pairs:
 
 def kepler(data: Path) -> Pairs:
     """ACPI platform power and RAPL package + DRAM of one node, every 3 s."""
-    with (data / PLATFORM_FILE).open(encoding="utf-8") as lines:
-        platform = {row["timestamp"]: float(row["platform_power"]) for row in csv.DictReader(lines)}
-    with (data / RAPL_FILE).open(encoding="utf-8") as lines:
-        rows = [
-            (platform[row["timestamp"]], float(row["package_power"]) + float(row["dram_power"]), int(row["timestamp"]))
-            for row in csv.DictReader(lines)
-        ]
-    better, lesser, seconds = np.array(sorted(rows, key=lambda row: row[2])).T
+    platform = {row["timestamp"]: row["platform_power"] for row in kepler_nx12.rows(data, "acpi")}
+    rows = [
+        (platform[row["timestamp"]], row["package_power"] + row["dram_power"], row["timestamp"])
+        for row in kepler_nx12.rows(data, "rapl")
+    ]
+    better, lesser, seconds = np.array(rows).T
     return Pairs(better, lesser, seconds)
 
 

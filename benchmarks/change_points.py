@@ -13,8 +13,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
-from scipy.signal import lfilter
 
+from benchmarks.noise import with_memory
 from benchmarks.report import run_simulation
 from energy_orchestrator.analyze.change_points import ALPHA, MIN_SHARE, MIN_WINDOWS, shifts
 
@@ -29,8 +29,7 @@ NOISE = 0.06
 
 def series(rng: np.random.Generator, count: int, memory: float, extra: Floats) -> list[float]:
     """J/op of each window; `extra` is added to its logarithm."""
-    noise = lfilter([np.sqrt(1 - memory**2)], [1, -memory], rng.standard_normal(count + 200))[200:]
-    values: list[float] = np.exp(NOISE * noise + extra).tolist()
+    values: list[float] = np.exp(NOISE * with_memory(rng, count, memory) + extra).tolist()
     return values
 
 

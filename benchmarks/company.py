@@ -68,6 +68,11 @@ def agent_command(folder: Path, hz: int, sink: str = "file", interval_seconds: f
     return [*command, "--path", f"{folder}/rows-{hz}-{time.monotonic_ns()}", "--log-level", "error"]
 
 
+def perf_record(program: str, hz: int, data: Path) -> list[str]:
+    """`perf record` of the whole machine, with stacks of the size that the agent takes."""
+    return [program, "record", "-a", "-F", str(hz), "-e", "cpu-clock", "--call-graph", "dwarf,16384", "-o", str(data)]
+
+
 def observe(
     command: Sequence[str],
     seconds: float,

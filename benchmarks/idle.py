@@ -10,20 +10,17 @@ model, and the lowest power seen. Load is CPU cycles over the most cycles of a r
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.calibration import PLATFORM_FILE
+from benchmarks import kepler_nx12
 from benchmarks.report import DATA, add_write, tell
-from energy_orchestrator.analyze.estimator import NodeHardware, PowerCurve, default_model
+from energy_orchestrator.analyze.estimator import PowerCurve, default_model
 from energy_orchestrator.analyze.idle_fit import LoadBin, fitted_idle
 
 Floats = NDArray[np.float64]
-NODE = NodeHardware(threads=32, cores=16, sockets=2, mhz=3200.0, cpu_model="Intel Xeon E5-2667 v3", virtual=False)
-"""As its origin names it; two sockets and hyper-threading are the usual build of that server, not in the data."""
 ABOVE = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 REST = 0.02
 """Quantile, as in the analyzer."""
@@ -31,8 +28,7 @@ REST = 0.02
 
 def rows(data: Path) -> tuple[Floats, Floats]:
     """Load, as a share of the most cycles, and platform watts."""
-    with (data / PLATFORM_FILE).open(encoding="utf-8") as lines:
-        found = [(float(row["cpu_cycles"]), float(row["platform_power"])) for row in csv.DictReader(lines)]
+    found = [(row["cpu_cycles"], row["platform_power"]) for row in kepler_nx12.rows(data, "acpi")]
     cycles, watts = np.array(found).T
     return cycles / cycles.max(), watts
 
@@ -49,7 +45,7 @@ def bins(load: Floats, watts: Floats, threads: float) -> list[LoadBin]:
 
 def told(load: Floats, watts: Floats, curve: PowerCurve) -> tuple[float | None, float, float]:
     """Idle by the fit, by the model from the lowest power, and the lowest power."""
-    threads = float(NODE.threads or 1)
+    threads = float(kepler_nx12.NODE.threads or 1)
     lowest, quietest = float(np.quantile(watts, REST)), float(np.quantile(load, REST))
     above = float(curve.active(np.array([quietest]))[0][0])
     fit = fitted_idle(bins(load, watts, threads), lowest, threads, lambda at: curve.active(at)[0])
@@ -59,7 +55,7 @@ def told(load: Floats, watts: Floats, curve: PowerCurve) -> tuple[float | None, 
 def section(data: Path) -> str:
     """The table."""
     load, watts = rows(data)
-    curve, truth = default_model().curve(NODE), float(np.quantile(watts, REST))
+    curve, truth = default_model().curve(kepler_nx12.NODE), float(np.quantile(watts, REST))
     lines = [
         "## Idle of a node that is never at rest",
         "",

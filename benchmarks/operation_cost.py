@@ -13,8 +13,8 @@ from itertools import product
 
 import numpy as np
 from rich.progress import track
-from scipy.signal import lfilter
 
+from benchmarks.noise import with_memory
 from benchmarks.report import run_simulation
 from energy_orchestrator.analyze.operation_cost import (
     ASSUMED_MEMORY,
@@ -35,7 +35,7 @@ JOULES = 2.0
 
 def cost(rng: np.random.Generator, count: int, memory: float, joules: float) -> OperationCost:
     """J/op of so many windows whose operations cost so many joules."""
-    noise = lfilter([np.sqrt(1 - memory**2)], [1, -memory], rng.standard_normal(count + 200))[200:]
+    noise = with_memory(rng, count, memory)
     done = rng.uniform(50, 150, count)
     energy = joules * done * (1 + NOISE * noise)
     return operation_cost([CostWindow(e, e, e, o) for e, o in zip(energy, done, strict=True)])

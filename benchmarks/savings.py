@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
-from scipy.signal import lfilter
 
+from benchmarks.noise import with_memory
 from benchmarks.report import run_simulation
 from energy_orchestrator.model.saving import Saving
 from energy_orchestrator.verify.savings.difference import difference_in_differences
@@ -52,8 +52,7 @@ def load(rng: np.random.Generator, count: int) -> Floats:
 
 def noise(rng: np.random.Generator, fleet: Fleet, count: int) -> Floats:
     """Multiplies; its mean is 1."""
-    made = lfilter([np.sqrt(1 - fleet.memory**2)], [1, -fleet.memory], rng.standard_normal(count + 200))[200:]
-    factor: Floats = np.exp(fleet.noise * made - fleet.noise**2 / 2)
+    factor: Floats = np.exp(fleet.noise * with_memory(rng, count, fleet.memory) - fleet.noise**2 / 2)
     return factor
 
 

@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from benchmarks import kepler_nx12
 from benchmarks.report import DATA, add_write, tell
 from benchmarks.ridge_process import Bools, Floats, RidgeProcess, root_weights
 from energy_orchestrator.analyze.calibration import Calibration, learn
-from energy_orchestrator.analyze.estimator import NodeHardware, default_model
+from energy_orchestrator.analyze.estimator import default_model
 
 PROGRAMS = "energy_languages/runs.csv"
-NODE = "kepler_nx12/preprocess_abs_default_acpi_Basic.csv"
 COUNTERS = (
     *("bpf_cpu_time_us", "cache_miss", "cgroupfs_cpu_usage_us", "cgroupfs_system_cpu_usage_us"),
     *("cgroupfs_user_cpu_usage_us", "cpu_cycles", "cpu_instructions", "kubelet_cpu_usage"),
@@ -45,8 +45,6 @@ LEAST_MS = 1000.0
 """Shorter runs hold one RAPL sample or none."""
 TIME_BLOCKS, FOLDS = 10, 10
 ROWS_A_WINDOW = 10
-KEPLER = NodeHardware(32, 16, 2, 3200.0, None, "Intel(R) Xeon(R) CPU E5-2667 v3 @ 3.20GHz", False)
-"""The CPU of kepler_nx12; two sockets assumed, memory unknown."""
 HEAD = "| data | way | rows | MAPE %, mean of rows | MAPE %, mean of {} |\n|---|---|---|---|---|"
 
 
@@ -97,16 +95,15 @@ def programs(data: Path) -> Telemetry:
 
 def node(data: Path) -> Telemetry:
     """One node every 3 s, with the counters of the windows before and after."""
-    with (data / NODE).open(encoding="utf-8") as lines:
-        rows = sorted(csv.DictReader(lines), key=lambda row: int(row["timestamp"]))
-    counters = np.array([[float(row[name]) for name in COUNTERS] for row in rows])
+    rows = kepler_nx12.rows(data, "acpi")
+    counters = np.array([[row[name] for name in COUNTERS] for row in rows])
     floor = np.quantile(counters, 0.05, axis=0) + 0.01 * np.median(counters, axis=0) + 1
     cycles, instructions, misses = (counters[:, COUNTERS.index(name)] + 1 for name in
                                     ("cpu_cycles", "cpu_instructions", "cache_miss"))  # fmt: skip
     columns = np.column_stack([np.log(counters + floor), np.log(instructions / cycles), np.log(misses / instructions)])
     columns = np.column_stack([columns, np.roll(columns, 1, axis=0), np.roll(columns, -1, axis=0)])
     block = (np.arange(len(rows)) * TIME_BLOCKS // len(rows)).astype(str)
-    watts = np.array([float(row["platform_power"]) for row in rows])
+    watts = np.array([row["platform_power"] for row in rows])
     return Telemetry(watts, columns, cycles, np.full(len(rows), "one"), block, 0, block)
 
 
@@ -205,19 +202,18 @@ def worst(data: Telemetry, value: Floats, count: int = 4) -> str:
     return ", ".join(f"{name} {bias[name]:+.0f} %" for name in names)
 
 
-def by_load(folder: Path) -> tuple[str, float]:
+def by_load(one: Telemetry) -> tuple[str, float]:
     """What the analyzer does while all meters of a node are silent, asked of kepler_nx12.
 
     Windows of 30 s, each block of time told from the load of the others. Returns lines of a table, and the error of
     the model of its kind, in percent.
     """
-    one, cycles = node(folder), node(folder).line
-    windows = len(cycles) // ROWS_A_WINDOW
+    windows = len(one.watts) // ROWS_A_WINDOW
     watts, load = (
-        values[: windows * ROWS_A_WINDOW].reshape(windows, -1).mean(axis=1) for values in (one.watts, cycles)
+        values[: windows * ROWS_A_WINDOW].reshape(windows, -1).mean(axis=1) for values in (one.watts, one.line)
     )
-    curve = default_model().curve(KEPLER)
-    model = curve.idle.value + curve.active(load / cycles.max())[0]
+    curve = default_model().curve(kepler_nx12.NODE)
+    model = curve.idle.value + curve.active(load / one.line.max())[0]
     block, seconds = np.arange(windows) * TIME_BLOCKS // windows, np.arange(windows) * 30.0
     said = np.full((3, windows), np.nan)
     for each in range(TIME_BLOCKS):
@@ -235,6 +231,7 @@ def by_load(folder: Path) -> tuple[str, float]:
 def section(folder: Path) -> str:
     """The section `telemetry`."""
     every, one = programs(folder), node(folder)
+    of_load, of_its_kind = by_load(one)
     chosen_on = np.array([zlib.crc32(("dev" + name).encode()) % 10 < 7 for name in every.group])
     of_programs, of_node = all_ways(every), all_ways(one, gap=2)
     scaled, asked = with_one_run(every, of_programs[BOTH])
@@ -262,8 +259,8 @@ def section(folder: Path) -> str:
         moving=100 * moving.mean(),
         at_steps=error[moving].mean(),
         still=error[~moving].mean(),
-        by_load=by_load(folder)[0],
-        of_its_kind=by_load(folder)[1],
+        by_load=of_load,
+        of_its_kind=of_its_kind,
     )
 
 

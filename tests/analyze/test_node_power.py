@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from energy_orchestrator.analyze.calibration import Calibration
 from energy_orchestrator.analyze.estimator import NodeHardware, default_model
-from energy_orchestrator.analyze.meter_answers import ZoneReading, measured_power
+from energy_orchestrator.analyze.meter_answers import ZoneReading, meter_answers
 from energy_orchestrator.analyze.node_power import NodePower, node_power
 from energy_orchestrator.analyze.taught_meters import Taught
 from energy_orchestrator.model.units import Tier
@@ -21,6 +22,11 @@ SERVER = default_model().curve(NodeHardware(64, 32, 1, 2200.0, 128.0, "Intel(R) 
 
 def reading(meter: str, zone: str, tier: Tier, watts: float | None) -> ZoneReading:
     return ZoneReading(meter, zone, tier, watts * 5 if watts is not None else None, None, 5.0)
+
+
+def measured_power(readings: Iterable[ZoneReading]) -> tuple[float, Tier, str] | None:
+    """Watts, tier and source of the best meter that has an answer."""
+    return next(((it.watts, it.tier, it.source) for it in meter_answers(readings)), None)
 
 
 @pytest.mark.parametrize("tier", [tier for tier in Tier if tier is not Tier.MODEL])

@@ -21,12 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import kstwobign
 
-from energy_orchestrator.model.long_run import spread_of_mean, together
-
-Floats = NDArray[np.float64]
+from energy_orchestrator.model.long_run import Floats, spread_of_mean, together, whitened
 
 ALPHA = 0.01
 """False alarms asked for: one in a hundred series without a shift."""
@@ -36,7 +33,8 @@ MIN_WINDOWS = 60
 """Of the whole series: in shorter ones memory can't be told from a shift."""
 MIN_SHARE = 0.03
 """A smaller shift is nobody's alert."""
-MAX_RHO = 0.9
+TWO_MEANS = (3.0, 7.0)
+"""Bias of an autocorrelation about two means: (3 + 7 r) / n."""
 CONFIDENCE = 0.9
 OUTLIER = 5.0
 
@@ -120,10 +118,5 @@ def _largest(logs: Floats) -> tuple[int, float]:
 
 
 def _long_run_deviation(residual: Floats) -> float:
-    n, power = len(residual), float(residual[:-1] @ residual[:-1])
-    if power <= 0:
-        return 0.0
-    raw = float(residual[1:] @ residual[:-1]) / power
-    rho = min(MAX_RHO, max(0.0, raw + (3 + 7 * raw) / n))
-    white = residual[1:] - rho * residual[:-1]
-    return math.sqrt(float(white @ white) / (n - 3)) / (1 - rho)
+    rho, white = whitened(residual, *TWO_MEANS)
+    return math.sqrt(float(white @ white) / (len(residual) - 3)) / (1 - rho)

@@ -97,12 +97,6 @@ def _needed(reading: ZoneReading) -> bool:
     return reading.tier is Tier.WALL or reading.meter in ACCELERATORS or reading.zone.startswith("package")
 
 
-def measured_power(readings: Iterable[ZoneReading]) -> tuple[float, Tier, str] | None:
-    """Watts, tier and source of the best meter that has an answer; None without one."""
-    answers = meter_answers(readings)
-    return (answers[0].watts, answers[0].tier, answers[0].source) if answers else None
-
-
 def _meter_watts(zones: Mapping[str, float]) -> tuple[float, str]:
     """Sum of the zones that do not contain each other, and their names ("" where none can be used)."""
     for whole in WHOLE:

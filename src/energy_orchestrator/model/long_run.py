@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 
 RULE = 0.4
 """Transforms used of n windows: 0.4 n^(2/3) (Lazarus et al., equation 4)."""
+ONE_MEAN = (1.0, 3.0)
+"""Bias of an autocorrelation about one mean: Kendall's (1 + 3 r) / n."""
 MAX_RHO = 0.9
 """Whitening goes no further: nearer to 1 the series is a drift, and its mean says nothing (Andrews and Monahan use 0.97
 for longer series)."""
@@ -47,8 +49,7 @@ def spread_of_mean(series: Floats) -> Spread:
     """Of the mean of a series in the order of time; gaps are closed up."""
     n = len(series)
     centred = series - series.mean()
-    rho = _autocorrelation(centred)
-    white = centred[1:] - rho * centred[:-1]
+    rho, white = whitened(centred, *ONE_MEAN)
     used = max(1, round(RULE * n ** (2 / 3)))
     steps = (np.arange(n - 1) + 0.5) * np.pi / (n - 1)
     waves = np.cos(np.outer(np.arange(1, used + 1), steps)) * math.sqrt(2 / (n - 1))
@@ -56,13 +57,15 @@ def spread_of_mean(series: Floats) -> Spread:
     return Spread(float(np.mean(transforms**2)) / (1 - rho) ** 2 / n, float(used))
 
 
-def _autocorrelation(centred: Floats) -> float:
-    """Of lag 1, corrected for its bias; 0 to MAX_RHO."""
+def whitened(centred: Floats, constant: float, slope: float) -> tuple[float, Floats]:
+    """Autocorrelation of lag 1, 0 to MAX_RHO, and what is left of a series without it. A raw one of r in n values is
+    too low by (constant + slope x r) / n, and is corrected for that."""
     n, power = len(centred), float(centred[:-1] @ centred[:-1])
     if power <= 0:
-        return 0.0
+        return 0.0, centred[1:]
     raw = float(centred[1:] @ centred[:-1]) / power
-    return min(MAX_RHO, max(0.0, raw + (1 + 3 * raw) / n))
+    rho = min(MAX_RHO, max(0.0, raw + (constant + slope * raw) / n))
+    return rho, centred[1:] - rho * centred[:-1]
 
 
 def together(parts: Sequence[Spread]) -> Spread:

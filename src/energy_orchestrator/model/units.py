@@ -43,13 +43,6 @@ def energy(power: Watts, duration: Seconds) -> Joules:
     return Joules(power * duration)
 
 
-def mean_power(amount: Joules, duration: Seconds) -> Watts:
-    """Mean power of an energy over a duration; ValueError unless the duration is positive."""
-    if duration <= 0:
-        raise ValueError(f"a mean power needs a positive duration, not {duration} s")
-    return Watts(amount / duration)
-
-
 @dataclass(frozen=True, slots=True)
 class Bounded:
     """A value with the 90 % interval it is believed to lie in. The unit is that of the field that holds it."""
@@ -70,6 +63,6 @@ class Bounded:
             raise ValueError("a negative factor would swap the bounds")
         return Bounded(self.value * factor, self.lower * factor, self.upper * factor)
 
-    def capped(self, limit: float) -> Bounded:
-        """Bounded from above, as savings are by what the target spends (kubectl-cost #96)."""
-        return Bounded(min(self.value, limit), min(self.lower, limit), min(self.upper, limit))
+    def times(self, other: Bounded) -> Bounded:
+        """Each bound times the other's, none of which may be negative."""
+        return Bounded(self.value * other.value, self.lower * other.lower, self.upper * other.upper)

@@ -85,7 +85,7 @@ def batch_sweep(sweep: BatchSweep, measured: Measured, tenant: str, now: datetim
         measured,
     )
     spent = present.joules_per_operation * sweep.operations_per_day / 86_400
-    saved = Bounded(*(spent * it for it in (prior.ratio.value, prior.ratio.lower, prior.ratio.upper)))
+    saved = prior.ratio.scaled(spent)
     late = latency_at(sweep.points, knee)
     told = f"p95 {late:.3g} s" if late is not None else "latency not measured"
     goal = f"the SLO is {sweep.latency_slo_seconds:g} s" if sweep.latency_slo_seconds else "there is no SLO"

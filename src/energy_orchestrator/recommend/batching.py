@@ -43,7 +43,7 @@ def batching(seen: Observation, measured: Measured) -> Finding | None:
         suggestion_type=SuggestionType.BATCHING,
         patch=patch,
         inverse=inverse,
-        saved_watts=_share(seen.active_watts, prior.ratio),
+        saved_watts=seen.active_watts.times(prior.ratio),
         spent_watts=seen.active_watts,
         confidence=prior.confidence,
         confidence_reason=prior.source,
@@ -60,7 +60,3 @@ def batching(seen: Observation, measured: Measured) -> Finding | None:
         ),
         restarted_replicas=seen.replicas,
     )
-
-
-def _share(watts: Bounded, ratio: Bounded) -> Bounded:
-    return Bounded(watts.value * ratio.value, watts.lower * ratio.lower, watts.upper * ratio.upper)

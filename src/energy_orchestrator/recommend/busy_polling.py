@@ -45,7 +45,7 @@ def busy_polling(seen: Observation, measured: Measured) -> Finding | None:
         suggestion_type=SuggestionType.RUNTIME_FLAGS,
         patch=patch,
         inverse=inverse,
-        saved_watts=Bounded(watts.value * ratio.value, watts.lower * ratio.lower, watts.upper * ratio.upper),
+        saved_watts=watts.times(ratio),
         spent_watts=watts,
         confidence=prior.confidence,
         confidence_reason=prior.source,

@@ -101,7 +101,7 @@ def code_path(seen: Observation, measured: Measured) -> Finding | None:
         suggestion_type=SuggestionType.CODE_PATH,
         patch={"code": {path.name: path.better}},
         inverse={"code": {path.name: None}},
-        saved_watts=Bounded(watts.value * ratio.value, watts.lower * ratio.lower, watts.upper * ratio.upper),
+        saved_watts=watts.times(ratio),
         spent_watts=watts,
         confidence=prior.confidence,
         confidence_reason=prior.source,

@@ -18,10 +18,10 @@ from energy_orchestrator.model.fleet import ImageRuns
 from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.model.units import Bounded, Tier
 from energy_orchestrator.recommend.observation import Finding, Prior
-from energy_orchestrator.recommend.playbook import Measured, corrected
-from energy_orchestrator.recommend.subject import Found, Subject, between
+from energy_orchestrator.recommend.playbook import Measured
+from energy_orchestrator.recommend.subject import Found, Subject
+from energy_orchestrator.recommend.version import MINIMUM_WINDOWS, RISK_PARTS, expected, surely_cheapest
 
-MINIMUM_WINDOWS = 8
 SMALLER = 0.5
 PULL_JOULES_PER_GB = 3600.0
 
@@ -49,23 +49,16 @@ def _measured(
 ) -> Found | None:
     if len(present.joules_per_operation) < MINIMUM_WINDOWS or present.operations_per_day is None:
         return None
-    better = []
-    for it in runs:
-        if it is present or len(it.joules_per_operation) < MINIMUM_WINDOWS:
-            continue
-        ratio = ratio_of(present.joules_per_operation, it.joules_per_operation)
-        if ratio.upper < 1:
-            better.append((ratio, it))
-    if not better:
+    enough = [it for it in runs if it is not present and len(it.joules_per_operation) >= MINIMUM_WINDOWS]
+    ratios = [ratio_of(present.joules_per_operation, it.joules_per_operation) for it in enough]
+    found = surely_cheapest((ratio, it.image, (ratio, it)) for ratio, it in zip(ratios, enough, strict=True))
+    if found is None:
         return None
-    ratio, best = min(better, key=lambda pair: (pair[0].upper, pair[1].image))
-    prior = corrected(
-        Prior(between(1 - ratio.value, 1 - ratio.upper, 1 - ratio.lower, 1.0), 0.8, "measured on this workload"),
-        measured,
-    )
+    ratio, best = found
+    prior = expected(ratio, measured)
     joules = float(np.median(present.joules_per_operation))
     spent = joules * present.operations_per_day / 86_400
-    saved = Bounded(*(spent * it for it in (prior.ratio.value, prior.ratio.lower, prior.ratio.upper)))
+    saved = prior.ratio.scaled(spent)
     windows = (len(present.joules_per_operation), len(best.joules_per_operation))
     text = (
         f"{best.image} took {ratio.value:.3f} of the energy per operation of {present.image} (90 % interval "
@@ -115,7 +108,7 @@ def _found(
             spent_watts=Bounded(spent, spent, spent),
             confidence=prior.confidence,
             confidence_reason=prior.source,
-            risk_parts={"availability": 0.5, "latency": 0.3, "blast_radius": 0.4, "reversibility": 0.2},
+            risk_parts=RISK_PARTS,
             evidence=evidence,
             explanation=text,
             restarted_replicas=1,

@@ -103,60 +103,61 @@ def instance_type(
         )
     before = present.watts(use.mean_cores)
     fitting = [it for it in offered if it != present and _fits(use, present, it)]
-    best = min(fitting, key=lambda it: (it.watts(_load(use, present, it, 1)), it.vcpus, it.name), default=None)
-    if best is None or 1 - best.watts(_load(use, present, best, 1)) / before < MINIMUM_SHARE:
+    best = min(fitting, key=lambda it: (it.watts(use.mean_cores), it.vcpus, it.name), default=None)
+    if best is None or 1 - best.watts(use.mean_cores) / before < MINIMUM_SHARE:
         return None
+    node = f"node/{use.node}"
+    subject = Subject(tenant, node, use.node, now, now, Tier.MODEL, {node: ""})
+    return Found(subject, _finding(use, present, best, measured))
+
+
+def _finding(use: InstanceUse, present: InstanceType, best: InstanceType, measured: Measured) -> Finding:
     prior = corrected(
         Prior(_share(use, present, best), 0.6, "coefficients of the architectures; not tried here yet"), measured
     )
-    saved = Bounded(*(before * it for it in (prior.ratio.value, prior.ratio.lower, prior.ratio.upper)))
-    now_paid, then_paid = _price(use, present), _price(use, best)
-    money = None if now_paid is None or then_paid is None else (now_paid - then_paid) * 24
-    unpriced = " and ".join(it.name for it, price in ((present, now_paid), (best, then_paid)) if price is None)
+    before, after = present.watts(use.mean_cores), best.watts(use.mean_cores)
+    money, unpriced = _cheaper_by(use, present, best)
     rent = f"Money unknown: no price of {unpriced} was given." if money is None else f"It costs {money:.2f} less a day."
-    return Found(
-        Subject(tenant, f"node/{use.node}", use.node, now, now, Tier.MODEL, {f"node/{use.node}": ""}),
-        Finding(
-            strategy="instance_type",
-            suggestion_type=SuggestionType.INSTANCE_TYPE,
-            patch={"instance_type": best.name},
-            inverse={"instance_type": present.name},
-            saved_watts=saved,
-            spent_watts=Bounded(before, before * (1 - OTHER_ERROR), before * (1 + OTHER_ERROR)),
-            confidence=prior.confidence,
-            confidence_reason=prior.source,
-            risk_parts={
-                "availability": 0.5,
-                "latency": 0.3 if best.architecture == present.architecture else 0.5,
-                "blast_radius": 0.4,
-                "reversibility": 0.2 if best.isa == present.isa else 0.6,
-            },
-            evidence=[
-                ("CPU, 95th percentile", use.cpu_cores_p95, f"of {present.vcpus:g} vCPU"),
-                ("memory, highest", use.memory_gb_max, f"of {present.memory_gb:g} GB"),
-                (f"{present.name} ({present.architecture}) at mean load", round(before, 2), "W"),
-                (
-                    f"{best.name} ({best.architecture}) at the same",
-                    round(best.watts(_load(use, present, best, 1)), 2),
-                    "W",
-                ),
-                ("price", f"unknown: none of {unpriced}" if money is None else round(money, 4), "a day less"),
-            ],
-            explanation=(
-                f"{best.name} ({best.vcpus:g} vCPU, {best.memory_gb:g} GB, {best.architecture}) holds "
-                f"{use.cpu_cores_p95:g} cores x {CPU_HEADROOM} and {use.memory_gb_max:g} GB x "
-                f"{MEMORY_HEADROOM}; at a mean "
-                f"of {use.mean_cores:g} cores it draws about {best.watts(use.mean_cores):.1f} W "
-                f"instead of {before:.1f} W. "
-                + ("Its watts stand in for an architecture that nobody measured. " if best.basis != "measured" else "")
-                + rent
-            ),
-            restarted_replicas=1,
-            executor="none",
-            cost_per_day=None if money is None else Bounded(money, money, money),
-            rented=True,
+    stand_in = "" if best.basis == "measured" else "Its watts stand in for an architecture that nobody measured. "
+    return Finding(
+        strategy="instance_type",
+        suggestion_type=SuggestionType.INSTANCE_TYPE,
+        patch={"instance_type": best.name},
+        inverse={"instance_type": present.name},
+        saved_watts=prior.ratio.scaled(before),
+        spent_watts=Bounded(before, before * (1 - OTHER_ERROR), before * (1 + OTHER_ERROR)),
+        confidence=prior.confidence,
+        confidence_reason=prior.source,
+        risk_parts={
+            "availability": 0.5,
+            "latency": 0.3 if best.architecture == present.architecture else 0.5,
+            "blast_radius": 0.4,
+            "reversibility": 0.2 if best.isa == present.isa else 0.6,
+        },
+        evidence=[
+            ("CPU, 95th percentile", use.cpu_cores_p95, f"of {present.vcpus:g} vCPU"),
+            ("memory, highest", use.memory_gb_max, f"of {present.memory_gb:g} GB"),
+            (f"{present.name} ({present.architecture}) at mean load", round(before, 2), "W"),
+            (f"{best.name} ({best.architecture}) at the same", round(after, 2), "W"),
+            ("price", f"unknown: none of {unpriced}" if money is None else round(money, 4), "a day less"),
+        ],
+        explanation=(
+            f"{best.name} ({best.vcpus:g} vCPU, {best.memory_gb:g} GB, {best.architecture}) holds "
+            f"{use.cpu_cores_p95:g} cores x {CPU_HEADROOM} and {use.memory_gb_max:g} GB x {MEMORY_HEADROOM}; at a mean "
+            f"of {use.mean_cores:g} cores it draws about {after:.1f} W instead of {before:.1f} W. {stand_in}{rent}"
         ),
+        restarted_replicas=1,
+        executor="none",
+        cost_per_day=None if money is None else Bounded(money, money, money),
+        rented=True,
     )
+
+
+def _cheaper_by(use: InstanceUse, present: InstanceType, best: InstanceType) -> tuple[float | None, str]:
+    """Money saved a day, None where a price is lacking; and of which types it is."""
+    now_paid, then_paid = _price(use, present), _price(use, best)
+    unpriced = " and ".join(it.name for it, price in ((present, now_paid), (best, then_paid)) if price is None)
+    return None if now_paid is None or then_paid is None else (now_paid - then_paid) * 24, unpriced
 
 
 def _price(use: InstanceUse, it: InstanceType) -> float | None:
@@ -165,20 +166,15 @@ def _price(use: InstanceUse, it: InstanceType) -> float | None:
     return it.price_per_hour if told is None else told
 
 
-def _load(use: InstanceUse, present: InstanceType, other: InstanceType, which: int) -> float:
-    """Mean cores on the other type: which = 0 at best, 1 as now, 2 at worst."""
-    factors = (
-        (1.0, 1.0, 1.0)
-        if other.architecture == present.architecture
-        else (*OTHER_ARCHITECTURE[:1], 1.0, OTHER_ARCHITECTURE[1])
-    )
-    return use.mean_cores * factors[which]
+def _slower(present: InstanceType, other: InstanceType) -> tuple[float, float]:
+    """Cores that the same work takes on the other type, times those now: at best and at worst."""
+    return (1.0, 1.0) if other.architecture == present.architecture else OTHER_ARCHITECTURE
 
 
 def _fits(use: InstanceUse, present: InstanceType, it: InstanceType) -> bool:
     if use.same_architecture and it.isa != present.isa:
         return False
-    worst = 1.0 if it.architecture == present.architecture else OTHER_ARCHITECTURE[1]
+    _, worst = _slower(present, it)
     enough_cpu = it.vcpus >= use.cpu_cores_p95 * CPU_HEADROOM * worst
     return enough_cpu and it.memory_gb >= use.memory_gb_max * MEMORY_HEADROOM
 
@@ -186,6 +182,6 @@ def _fits(use: InstanceUse, present: InstanceType, it: InstanceType) -> bool:
 def _share(use: InstanceUse, present: InstanceType, best: InstanceType) -> Bounded:
     before = present.watts(use.mean_cores)
     error = SAME_ERROR if best.architecture == present.architecture else OTHER_ERROR
-    after = [best.watts(_load(use, present, best, which)) for which in range(3)]
-    lower = 1 - after[2] * (1 + error) / before if best.basis == present.basis == "measured" else 0.0
-    return between(1 - after[1] / before, lower, 1 - after[0] * (1 - error) / before, 1.0)
+    least, most = (best.watts(use.mean_cores * slower) for slower in _slower(present, best))
+    lower = 1 - most * (1 + error) / before if best.basis == present.basis == "measured" else 0.0
+    return between(1 - best.watts(use.mean_cores) / before, lower, 1 - least * (1 - error) / before, 1.0)

@@ -48,7 +48,7 @@ def power_cap(sweep: PowerSweep, measured: Measured, tenant: str, now: datetime)
     bounds = between(share, share - RELATIVE_ERROR, share + RELATIVE_ERROR, 1.0)
     prior = corrected(Prior(bounds, 0.75, f"{len(sweep.points)} measured limits; not tried here yet"), measured)
     spent_watts = (present.watts + sweep.rest_watts) * sweep.busy_share
-    saved = Bounded(*(spent_watts * it for it in (prior.ratio.value, prior.ratio.lower, prior.ratio.upper)))
+    saved = prior.ratio.scaled(spent_watts)
     slower = best.seconds_per_operation / present.seconds_per_operation - 1
     return Found(
         Subject(

@@ -45,7 +45,7 @@ def _replicas(seen: Observation, measured: Measured) -> Finding | None:
     ratio = Bounded(surplus * share * 0.8, surplus * share * 0.4, surplus)
     prior = corrected(Prior(ratio, 0.5, f"{how}; nothing measured here yet"), measured)
     watts, ratio = seen.active_watts, prior.ratio
-    saved = Bounded(watts.value * ratio.value, watts.lower * ratio.lower, watts.upper * ratio.upper)
+    saved = watts.times(ratio)
     told = f"{seen.replicas} replicas share {seen.cpu_cores:.2f} cores; {wanted} would each stay below one tenth."
     patch = {"replicas": wanted}
     return _finding(seen, patch, {"replicas": seen.replicas}, saved, prior.confidence, prior.source, told)

@@ -3,14 +3,15 @@
 In: J/op of the version that runs now and of others that ran lately on the same kind of node, each pair with the ratio
 and its 90 % interval (`analyze/operation_cost.py`). Out: the version whose ratio is wholly below 1, with the saving
 that follows if the load stays. It is advice: whether the older version lacks what the newer one is for, only its owner
-knows. `image.py` is the same for a fleet file, from windows that are written in it.
+knows. `image.py` applies the same rule to a fleet file, from windows that are written in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from energy_orchestrator.model.recommendation import SuggestionType
 from energy_orchestrator.model.units import Bounded, Tier
@@ -20,6 +21,8 @@ from energy_orchestrator.recommend.subject import Found, Subject, between
 
 MINIMUM_WINDOWS = 8
 """Of each version."""
+RISK_PARTS = {"availability": 0.5, "latency": 0.3, "blast_radius": 0.4, "reversibility": 0.2}
+Other = TypeVar("Other")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +59,11 @@ class VersionPair:
 
 def version(pairs: Sequence[VersionPair], measured: Measured, tenant: str) -> Found | None:
     """Of all pairs of one workload; None where no other version is surely better."""
-    better = [
-        it
-        for it in pairs
-        if it.ratio.upper < 1 and min(it.now.windows, it.other.windows) >= MINIMUM_WINDOWS
-    ]  # fmt: skip
-    if not better:
+    enough = (it for it in pairs if min(it.now.windows, it.other.windows) >= MINIMUM_WINDOWS)
+    best = surely_cheapest((it.ratio, it.other.name, it) for it in enough)
+    if best is None:
         return None
-    best = min(better, key=lambda it: (it.ratio.upper, it.other.name))
-    ratio, watts = best.ratio, best.spent_watts
-    share = between(1 - ratio.value, 1 - ratio.upper, 1 - ratio.lower, 1.0)
-    prior = corrected(Prior(share, 0.8, "measured on this workload"), measured)
-    saved = prior.ratio
+    prior = expected(best.ratio, measured)
     return Found(
         Subject(tenant, best.workload, None, best.start, best.end, best.tier, {best.workload: ""}),
         Finding(
@@ -75,17 +71,29 @@ def version(pairs: Sequence[VersionPair], measured: Measured, tenant: str) -> Fo
             suggestion_type=SuggestionType.IMAGE,
             patch={best.named_by: best.other.name},
             inverse={best.named_by: best.now.name},
-            saved_watts=Bounded(watts.value * saved.value, watts.lower * saved.lower, watts.upper * saved.upper),
-            spent_watts=watts,
+            saved_watts=best.spent_watts.times(prior.ratio),
+            spent_watts=best.spent_watts,
             confidence=prior.confidence,
             confidence_reason=prior.source,
-            risk_parts={"availability": 0.5, "latency": 0.3, "blast_radius": 0.4, "reversibility": 0.2},
+            risk_parts=RISK_PARTS,
             evidence=_evidence(best),
             explanation=_explanation(best),
             restarted_replicas=best.replicas,
             executor="none",
         ),
     )
+
+
+def surely_cheapest(others: Iterable[tuple[Bounded, str, Other]]) -> Other | None:
+    """Of others by ratio of their J/op to the present one's and by name: the one that takes surely least, or None."""
+    better = [it for it in others if it[0].upper < 1]
+    return min(better, key=lambda it: (it[0].upper, it[1]))[2] if better else None
+
+
+def expected(ratio: Bounded, measured: Measured) -> Prior:
+    """The share that is saved by going to the other, if the load stays."""
+    share = between(1 - ratio.value, 1 - ratio.upper, 1 - ratio.lower, 1.0)
+    return corrected(Prior(share, 0.8, "measured on this workload"), measured)
 
 
 def _evidence(best: VersionPair) -> list[tuple[str, float | str, str]]:

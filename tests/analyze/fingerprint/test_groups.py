@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import permutations
 
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from energy_orchestrator.analyze.fingerprint import FingerprintModel, Profile, fleet
-from energy_orchestrator.analyze.fingerprint.clusters import Clustering, group, matched, with_stable_ids
+from energy_orchestrator.analyze.fingerprint.clusters import group, matched, overlap
 from energy_orchestrator.analyze.fingerprint.fleet import group_shards, group_whole, lead, search
 from energy_orchestrator.analyze.fingerprint.neighbours import Traits, nearest, reason, told, traits
 
@@ -57,6 +59,18 @@ def test_blocks_and_leaders_of_a_great_part_give_the_same_groups(monkeypatch: py
 
 def test_two_vectors_are_no_group() -> None:
     assert group(around(1, 2)[0]).tolist() == [-1, -1]
+
+
+@dataclass(frozen=True)
+class Clustering:
+    of: Mapping[Hashable, int | None] = field(default_factory=dict)
+    next_id: int = 1
+
+
+def with_stable_ids(keys: Sequence[Hashable], labels: np.ndarray, before: Clustering) -> Clustering:
+    shared = overlap(keys, labels, before.of)
+    ids, next_id = matched({int(label) for label in labels if label >= 0}, shared, before.next_id)
+    return Clustering({key: ids.get(int(label)) for key, label in zip(keys, labels, strict=True)}, next_id)
 
 
 labels = st.lists(st.integers(-1, 5), min_size=1, max_size=40)

@@ -18,7 +18,7 @@ from energy_orchestrator.analyze.estimator.hardware import generations, kinds, k
 from energy_orchestrator.analyze.estimator.intervals import Intervals
 from energy_orchestrator.analyze.estimator.model import PowerModel
 from energy_orchestrator.analyze.estimator.readings import READING_ERROR, Z_90, Belief, after_all, prior
-from energy_orchestrator.analyze.estimator.regression import Prediction
+from energy_orchestrator.analyze.estimator.regression import PARTS, Prediction
 from energy_orchestrator.analyze.estimator.shape import GROUPS, LOADS, Shapes, family_of
 from energy_orchestrator.analyze.estimator.training import HeldOut, Servers, calibrated, groups, train
 
@@ -98,9 +98,7 @@ def cross_covered(servers: Servers, out: HeldOut, part: str, *, guessed: bool) -
     error = np.abs(truth - (prediction.log_idle if part == "idle" else prediction.log_full))
     inside = np.empty(len(truth), dtype=bool)
     for intervals, held in _cross_intervals(servers, out):
-        some = _some(prediction, held)
-        group = intervals.classes(some.likeness, some.log_full, some.tdp_guessed, some.recent)
-        inside[held] = error[held] <= getattr(intervals, part)[group]
+        inside[held] = error[held] <= intervals.half_widths(_some(prediction, held))[PARTS.index(part)]
     return inside
 
 
@@ -238,10 +236,8 @@ def _median_ratio(servers: Servers, tdp: Mapping[str, float], part: str) -> floa
 
 
 def _belief(prediction: Prediction, intervals: Intervals, shape: Callable[[Floats], tuple[Floats, Floats]]) -> Belief:
-    group = intervals.classes(prediction.likeness, prediction.log_full, prediction.tdp_guessed, prediction.recent)
-    state, covariance = prior(
-        prediction.log_idle, prediction.log_full, intervals.idle[group], intervals.full[group], intervals.together
-    )
+    widths = intervals.half_widths(prediction)
+    state, covariance = prior(prediction.log_idle, prediction.log_full, *widths, intervals.together)
     return Belief(state, covariance, shape)
 
 

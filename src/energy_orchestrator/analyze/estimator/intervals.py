@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from energy_orchestrator.analyze.estimator.regression import Prediction
+
 Floats = NDArray[np.float64]
 
 LEVEL = 0.9
@@ -44,12 +46,11 @@ class Intervals:
     newer: Floats
     """Of idle and full, of machines newer than all trained on."""
 
-    def classes(
-        self, likeness: Floats, log_full: Floats, tdp_guessed: NDArray[np.bool_], recent: NDArray[np.bool_]
-    ) -> NDArray[np.intp]:
-        """Index into `CLASSES` of each machine."""
-        unlike = (likeness < self.likeness) | (recent & tdp_guessed)
-        return _kind(unlike, log_full) + KINDS * tdp_guessed.astype(np.intp)
+    def half_widths(self, prediction: Prediction) -> tuple[Floats, Floats]:
+        """Of idle and full of each machine, by its class."""
+        unlike = (prediction.likeness < self.likeness) | (prediction.recent & prediction.tdp_guessed)
+        group = _kind(unlike, prediction.log_full) + KINDS * prediction.tdp_guessed.astype(np.intp)
+        return self.idle[group], self.full[group]
 
     def document(self) -> dict[str, Any]:
         """For the model file."""

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from energy_orchestrator.analyze.estimator.cpu_names import cpu_key, generation, vendor
+from energy_orchestrator.analyze.estimator.cpu_names import generation, vendor
 from energy_orchestrator.analyze.estimator.curve import PowerCurve
 from energy_orchestrator.analyze.estimator.hardware import (
     Machines,
@@ -117,10 +117,9 @@ class PowerModel:
         prediction = self._regression.predict(whole)
         widen, newer, reason = self._widening(whole, prediction, guessed)
         some = self._intervals
-        group = some.classes(prediction.likeness, prediction.log_full, prediction.tdp_guessed, prediction.recent)
         idle, full = (
-            np.where(newer, np.maximum(width[group], ahead), width[group]) * widen
-            for width, ahead in zip((some.idle, some.full), some.newer, strict=True)
+            np.where(newer, np.maximum(width, ahead), width) * widen
+            for width, ahead in zip(some.half_widths(prediction), some.newer, strict=True)
         )
         state, covariance = prior(prediction.log_idle, prediction.log_full, idle, full, some.together)
         before = Belief(state, covariance, self._share_at(whole))
@@ -236,8 +235,3 @@ def default_model() -> PowerModel:
     """The model shipped with the package."""
     text = (resources.files("energy_orchestrator.analyze") / MODEL_FILE).read_text(encoding="utf-8")
     return of_text(text)
-
-
-def tdp_of(name: str, table: Mapping[str, float]) -> float | None:
-    """TDP of a CPU by its name, as the list has it."""
-    return table.get(cpu_key(name))

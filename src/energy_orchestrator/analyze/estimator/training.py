@@ -165,10 +165,8 @@ def calibrated(servers: Servers, out: HeldOut) -> Intervals:
 
 def _after_reading(servers: Servers, prediction: Prediction, made: Intervals) -> float:
     """How much wider than the filter says the interval after one reading must be: idle read, full asked, and back."""
-    group = made.classes(prediction.likeness, prediction.log_full, prediction.tdp_guessed, prediction.recent)
-    state, covariance = prior(
-        prediction.log_idle, prediction.log_full, made.idle[group], made.full[group], made.together
-    )
+    widths = made.half_widths(prediction)
+    state, covariance = prior(prediction.log_idle, prediction.log_full, *widths, made.together)
     belief = Belief(state, covariance, lambda load: (load, np.zeros_like(load)))
     scores = []
     for load, read, asked in ((0.0, servers.idle, servers.full), (1.0, servers.full, servers.idle)):
@@ -187,7 +185,8 @@ def with_newer(intervals: Intervals, servers: Servers, tdp_table: Mapping[str, f
         old = year <= last
         new = (year > last) & (year <= last + BACKTEST_YEARS) & ~np.isin(cpus, cpus[old])
         if old.sum() >= LEAST_SERVERS and new.any():
-            later, found = servers.take(new), fit(servers.take(old), tdp_table).predict(servers.take(new).machines)
+            later = servers.take(new)
+            found = fit(servers.take(old), tdp_table).predict(later.machines)
             missed.append((np.log(later.idle) - found.log_idle, np.log(later.full) - found.log_full))
     if not missed:
         return intervals

@@ -11,7 +11,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -29,14 +28,6 @@ MOST_AT_ONCE = 10_000
 """Of which all distances are held: 1.6 GB."""
 
 
-@dataclass(frozen=True)
-class Clustering:
-    """Which group each workload is in (None: in none), and the next id that was never used."""
-
-    of: Mapping[Hashable, int | None] = field(default_factory=dict)
-    next_id: int = 1
-
-
 def group(vectors: NDArray[np.float32], min_members: int = MIN_MEMBERS) -> NDArray[np.intp]:
     """Labels from 0, -1 for none. Up to some thousand vectors; more: `fleet`."""
     from sklearn.cluster import HDBSCAN
@@ -47,13 +38,6 @@ def group(vectors: NDArray[np.float32], min_members: int = MIN_MEMBERS) -> NDArr
     way = "brute" if len(vectors) <= MOST_AT_ONCE else "auto"
     found = HDBSCAN(min_cluster_size=min_members, min_samples=2, algorithm=way, copy=True)
     return np.asarray(found.fit_predict(np.asarray(vectors, dtype=np.float64)), dtype=np.intp)
-
-
-def with_stable_ids(keys: Sequence[Hashable], labels: NDArray[np.intp], before: Clustering) -> Clustering:
-    """Give the groups their ids: the old one where most of the members agree, else a new one."""
-    shared = overlap(keys, labels, before.of)
-    ids, next_id = matched({int(label) for label in labels if label >= 0}, shared, before.next_id)
-    return Clustering({key: ids.get(int(label)) for key, label in zip(keys, labels, strict=True)}, next_id)
 
 
 def overlap(keys: Sequence[Key], labels: NDArray[np.intp], before: Mapping[Key, int | None]) -> Shared:

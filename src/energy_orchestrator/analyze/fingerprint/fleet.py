@@ -145,18 +145,8 @@ def _near_each_other(leaders: Leaders, min_members: int) -> list[Indexes]:
     """Leaders that a chain of near ones joins, in order: what lies in two of these is never one group."""
     # One alone in the whole fleet is in no group, whatever it is near to.
     chosen = np.flatnonzero(leaders.counts >= 2)
-    links = []
-    for start in range(0, len(chosen), BLOCK):
-        likeness = leaders.vectors[chosen[start : start + BLOCK]] @ leaders.vectors[chosen].T
-        rows, columns = np.nonzero(likeness >= NEAR)
-        links.append(np.stack([rows + start, columns]))
-    if not links:
-        return []
-    rows, columns = np.concatenate(links, axis=1)
-    graph = csr_matrix((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(len(chosen), len(chosen)))
-    part = connected_components(graph, directed=False)[1]
-    parts = np.split(chosen[np.argsort(part, kind="stable")], np.cumsum(np.bincount(part))[:-1])
-    return [np.sort(it) for it in parts if leaders.counts[it].sum() >= min_members]
+    parts = (chosen[it] for it in _chained(leaders.vectors[chosen]))
+    return [it for it in parts if leaders.counts[it].sum() >= min_members]
 
 
 def _group_apart(vectors: Vectors, min_members: int) -> Indexes:

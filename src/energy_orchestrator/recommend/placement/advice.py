@@ -138,7 +138,7 @@ def _finding(
         Prior(between(share, share * LOWER, share * UPPER, 1.0), 0.7, "node watts as described; not tried here yet"),
         measured,
     )
-    saved = Bounded(*(spent * it for it in (prior.ratio.value, prior.ratio.lower, prior.ratio.upper)))
+    saved = prior.ratio.scaled(spent)
     waves = max((it.wave for it in moves), default=0)
     listed = [{"wave": it.wave, "workload": it.workload, "from": it.source, "to": it.to} for it in moves]
     back = [{"wave": waves + 1 - it.wave, "workload": it.workload, "from": it.to, "to": it.source} for it in moves]
