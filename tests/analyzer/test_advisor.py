@@ -79,7 +79,7 @@ def demo(world: World, seconds: int, started_ms: int = STARTED_MS) -> None:
     world.put()
 
 
-def advice(world: World, second: float, own: frozenset[str] = frozenset()) -> dict[str, Recommendation]:
+def advice(world: World, second: float) -> dict[str, Recommendation]:
     Analyzer(world.store, default_model(), 5.0, Clock(second)).run_once()
     advisor = Advisor(
         world.store,
@@ -87,7 +87,6 @@ def advice(world: World, second: float, own: frozenset[str] = frozenset()) -> di
         declaration_of,
         lambda tenant, kind: [],
         RankingSettings(price_per_kwh=0.3, gco2e_per_kwh=400.0),
-        own_workloads=own,
     )
     return {it.target.workload: it for it in advisor.recommend("local", Clock(second)())}
 
@@ -126,32 +125,38 @@ def test_a_restart_half_a_minute_ago_is_looked_at_from_then_on(world: World) -> 
     assert min(spans) >= Clock(25)()
 
 
-def test_ones_own_processes_are_left_alone(world: World) -> None:
-    demo(world, 60)
-    assert "declared/poller" not in advice(world, 63, own=frozenset({"declared/poller"}))
-
-
-def test_an_undeclared_oversubscribed_program_gets_advice_for_a_person(world: World) -> None:
+def oversubscribed(world: World, workload: str) -> None:
+    """A minute of one program whose threads outnumber the CPUs."""
     world.add(
         Kind.INVENTORY,
         0,
         scope="process",
-        workload="process/train",
+        workload=workload,
         pid=7,
         process_started_ms=1,
         libraries=["openblas"],
     )
     for second in range(1, 61):
         world.add(
-            Kind.SAMPLES, second, workload="process/train", workload_kind="process", pid=7, cpu_seconds=1.5,
+            Kind.SAMPLES, second, workload=workload, workload_kind="process", pid=7, cpu_seconds=1.5,
             threads=32, involuntary_switches=400,
         )  # fmt: skip
         world.add(Kind.METERS, second, busy_cpu_seconds=1.5)
     world.put()
+
+
+def test_an_undeclared_oversubscribed_program_gets_advice_for_a_person(world: World) -> None:
+    oversubscribed(world, "process/train")
     it = advice(world, 63)["process/train"]
     assert it.change.executor == "none"
     assert it.change.patch == {"environment": {"OMP_NUM_THREADS": "2"}}
     assert it.target.host == "node-a"
+
+
+@pytest.mark.parametrize("workload", ["process/python3:eo", "process/eo-agent"])
+def test_ones_own_processes_are_left_alone(world: World, workload: str) -> None:
+    oversubscribed(world, workload)
+    assert advice(world, 63) == {}
 
 
 @pytest.mark.parametrize(("samples", "advised"), [(40, True), (3, False)])

@@ -47,6 +47,8 @@ RUNNING = timedelta(seconds=15)
 POINTS = 3
 """How many spans back CPU is compared with operations: a regression wants windows."""
 PEAK_HISTORY = timedelta(hours=24)
+OWN_WORKLOADS = frozenset({"process/python3:eo", "process/eo-agent"})
+"""Nobody can act on advice about `eo` and the agent; the databases and the bus may be somebody else's."""
 HOSTS_AT_ONCE = 200
 """Bounds the memory where a tenant has many."""
 
@@ -102,7 +104,6 @@ class Advisor:
         playbook: Callable[[str, str], Sequence[Tried]],
         settings: RankingSettings,
         span_seconds: float = 60.0,
-        own_workloads: Collection[str] = frozenset(),
         record: Callable[[str, str], Record] = no_record,
         fingerprints: FingerprintStore | None = None,
     ) -> None:
@@ -112,7 +113,6 @@ class Advisor:
         self._playbook = playbook
         self._settings = settings
         self._span = timedelta(seconds=span_seconds)
-        self._own = frozenset(own_workloads)
         self._record = record
         self._likeness = Likeness(series, measurements, fingerprints, FingerprintModel.shipped().version)
 
@@ -188,7 +188,7 @@ class Advisor:
             host, workload = row["host"], row["workload"]
             taken[host] += 1
             seconds = covered.get(host, {}).get("covered_seconds") or 0.0
-            if seconds <= 0 or workload in self._own or (taken[host] > MAX_WORKLOADS and workload not in known):
+            if seconds <= 0 or workload in OWN_WORKLOADS or (taken[host] > MAX_WORKLOADS and workload not in known):
                 continue
             parts = {name: rows.get((host, workload), {}) for name, rows in joined.items()}
             seen = self._observation(facts, row, parts, seconds, known.get(workload))
