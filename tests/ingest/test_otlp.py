@@ -6,6 +6,7 @@ import gzip
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -206,6 +207,15 @@ def test_a_workload_that_is_scraped_is_not_counted_twice(listening: Listening) -
     answer = listening.post(request_of(1, service="web"))
     partial = ExportMetricsServiceResponse.FromString(answer.content).partial_success
     assert "come from its prometheus source" in partial.error_message
+
+
+@pytest.mark.parametrize(("labelled", "counted"), [({"container/a"}, 1), (set[str](), 2)])
+def test_a_container_that_is_read_by_its_labels_is_not_counted_twice(labelled: set[str], counted: int) -> None:
+    operations = OtlpOperations(lambda: DECLARED, 0, lambda: labelled)
+    senders = [replace(point(5, 1, 2, delta=True), attributes={"eo.workload": it}) for it in ("container/a", "pod/b")]
+    prepared = operations.prepare(senders, 2 * 10**9)
+    assert len(prepared.done) == counted
+    assert all("come from the endpoint that its labels name" in message for message in prepared.messages)
 
 
 def test_unknown_metrics_are_a_problem_of_the_workload(listening: Listening) -> None:

@@ -16,7 +16,7 @@ not be passed on can be sent again.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -72,10 +72,17 @@ class Prepared:
 
 
 class OtlpOperations:
-    """`declarations` are asked for at each export. `since_ns` is when we began to listen."""
+    """`declarations`, and which workloads are `labelled` to be read otherwise, are asked for at each export.
+    `since_ns` is when we began to listen."""
 
-    def __init__(self, declarations: Callable[[], Mapping[str, Declaration]], since_ns: int) -> None:
+    def __init__(
+        self,
+        declarations: Callable[[], Mapping[str, Declaration]],
+        since_ns: int,
+        labelled: Callable[[], Collection[str]] = frozenset,
+    ) -> None:
         self._declarations = declarations
+        self._labelled = labelled
         self._since_ns = since_ns
         self._seen: dict[Resource, _Seen] = {}
         self._problems: dict[str, str] = {}
@@ -145,6 +152,11 @@ class OtlpOperations:
             raise InvalidInputError(
                 f"operations of {workload} come from its {source.kind} source, and would be counted twice",
                 next_step=f"declare `operations: {{otlp: {service or workload}}}` instead of it",
+            )
+        if workload in self._labelled():
+            raise InvalidInputError(
+                f"operations of {workload} come from the endpoint that its labels name, and would be counted twice",
+                next_step="take either the labels or the attribute away",
             )
         return workload, source or OperationSource(otlp=service or workload)
 

@@ -44,7 +44,7 @@ class Counting:
     ) -> None:
         self._targets = targets
         self._annotated = annotated
-        self._received = OtlpOperations(declarations, time.time_ns())
+        self._received = OtlpOperations(declarations, time.time_ns(), self._labelled)
         self._scraper: OperationsScraper | None = None
         self._receiving = ""
 
@@ -70,6 +70,9 @@ class Counting:
     def states(self) -> dict[str, str]:
         """The receiver, where there is one: `ok`, or what is wrong."""
         return {"OTLP receiver": self._receiving} if self._receiving else {}
+
+    def _labelled(self) -> set[str]:
+        return {target.workload for target in self._annotated.targets()} if self._annotated is not None else set()
 
     async def _receive(self, receiver: OtlpReceiver, port: int, stop: asyncio.Event) -> None:
         """A port that is taken must not stop the scraper: it is told, and tried again."""
