@@ -41,22 +41,22 @@ class Generator:
 
 PLACEMENT = ("placement-backtest", "placement-backtest-google", "placement-backtest-alibaba")
 GENERATORS = (
-    Generator("estimator", ("estimator",), 3, ("estimator", "evaluate"), True, "energy_orchestrator.cli"),
-    Generator("training_scale", ("training scale",), 3, needs_data=True),
-    Generator("calibration", ("meters", "calibration"), 0.5, needs_data=True),
+    Generator("estimator", ("estimator",), 0.4, ("estimator", "evaluate"), True, "energy_orchestrator.cli"),
+    Generator("training_scale", ("training scale",), 0.5, needs_data=True),
+    Generator("calibration", ("meters", "calibration"), 0.1, needs_data=True),
     Generator("idle", ("idle",), 0.1, needs_data=True),
-    Generator("telemetry_power", ("telemetry",), 2, needs_data=True),
-    Generator("mlperf_power", ("mlperf",), 3, needs_data=True),
-    Generator("operations_model", ("operations",), 3, needs_data=True),
+    Generator("telemetry_power", ("telemetry",), 0.1, needs_data=True),
+    Generator("mlperf_power", ("mlperf",), 0.2, needs_data=True),
+    Generator("operations_model", ("operations",), 1.3, needs_data=True),
     Generator("attribution", ("attribution",), 0.1),
-    Generator("savings", ("savings",), 4),
-    Generator("change_points", ("change-points",), 2),
-    Generator("operation_cost", ("operation-cost",), 2),
-    Generator("advice_report", ("confidence", "measured-sweeps"), 0.5, needs_data=True),
-    Generator("backtest", PLACEMENT, 15, ("--days", "2")),
-    Generator("fingerprints", ("fingerprints",), 1),
-    Generator("fingerprint_scale", ("fingerprint scale",), 4, ("--also-one",)),
-    Generator("fleet_scale", ("fleet scale",), 40, ("--serve-one",)),
+    Generator("savings", ("savings",), 0.4),
+    Generator("change_points", ("change-points",), 0.7),
+    Generator("operation_cost", ("operation-cost",), 0.4),
+    Generator("advice_report", ("confidence", "measured-sweeps"), 0.1, needs_data=True),
+    Generator("backtest", PLACEMENT, 17, ("--days", "14")),
+    Generator("fingerprints", ("fingerprints",), 0.1),
+    Generator("fingerprint_scale", ("fingerprint scale",), 1, ("--also-one",)),
+    Generator("fleet_scale", ("fleet scale",), 17, ("--serve-one",)),
 )
 
 

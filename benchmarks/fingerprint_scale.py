@@ -132,7 +132,7 @@ def main() -> None:
 Made by `python -m benchmarks.fingerprint_scale --count {options.count} --also-one --write` on
 {machine.describe()["date"]}: {options.count:,} simulated vectors of 256 around {options.centres:,} centres, sizes by
 Zipf's law, cosine of two members {PAIR_COSINE[0]} to {PAIR_COSINE[1]}, {100 * NOISE_SHARE:.0f} % in no group,
-{os.cpu_count()} cores that had other work (load {os.getloadavg()[0]:.0f}).
+{os.cpu_count()} cores (load {os.getloadavg()[0]:.0f}).
 
 | step | result |
 |---|---|
@@ -147,8 +147,8 @@ Zipf's law, cosine of two members {PAIR_COSINE[0]} to {PAIR_COSINE[1]}, {100 * N
 
 Beyond one machine: shards are by a hash of the key and do not depend on the number of workers; a worker reads its
 shards and sends back leaders. The second step sees leaders only, and HDBSCAN its kept followers. Here a shard is every
-16th row. The times are by the clock, beside other work and with `nice -n 10`: a second worker gains only where a second
-core is free. Search behind leaders pays only beyond some millions; the store's HNSW index is not in this table.
+16th row. The times are by the clock and with `nice -n 10`: a second worker gains only where a second core is free.
+Search behind leaders pays only beyond some millions; the store's HNSW index is not in this table.
 """
     tell("fingerprint scale", text, options.write)
 

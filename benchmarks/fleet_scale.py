@@ -235,7 +235,7 @@ def _why_slower(runs: Sequence[dict[str, Any]]) -> list[str]:
         "Why two workers are no faster here: the store that they share answers one statement at a time, by itself,",
         f"with {100 * most['server_cpu_seconds'] / _cpu(most):.0f} % of all CPU time; only the rest is shared.",
         f"Rows that travel cost too: {_cpu(most):.0f} CPU s together at {most['nodes']:,} nodes, against {said}.",
-        "And both CPUs had other work. Shown is the same result from half the hosts each; what a second machine gains",
+        "Shown is the same result from half the hosts each; what a second machine gains",
         "with a ClickHouse server, which answers many statements at once, is not measured here.",
     ]
 
