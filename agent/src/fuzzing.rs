@@ -207,7 +207,9 @@ pub fn snmp_v3(bytes: &[u8]) {
         named(AuthProtocol::Sha1, hidden(PrivProtocol::Des)),
     ];
     for mut user in users {
-        if let Ok(pdu) = snmp2::Pdu::from_bytes_with_security(bytes, Some(&mut user)) {
+        // The library clears the checksum of a message where it lies: in its receive buffer, here in a copy.
+        let received = bytes.to_vec();
+        if let Ok(pdu) = snmp2::Pdu::from_bytes_with_security(&received, Some(&mut user)) {
             assert!(session::rows(&pdu, 50).unwrap_or_default().len() <= 50);
         }
     }
