@@ -85,7 +85,7 @@ agent-image: $(AGENT) ## OCI image of the agent in dist/ (takes buildah)
 bench: $(VENV)/.installed-dev $(AGENT) ## Short benchmarks; docs in benchmarks/README.md
 	@$(BIN)/python -m benchmarks.run --short
 
-accuracy: $(VENV)/.installed-dev ## Every table of docs/accuracy.md made again (half an hour on 2 quiet cores, 10 GB of disk)
+accuracy: $(VENV)/.installed-dev ## Every table of docs/accuracy.md made again (three quarters of an hour on 2 quiet cores, 10 GB of disk)
 	@$(BIN)/python -m benchmarks.accuracy
 
 lock: $(VENV)/.installed ## Lock the dependencies again (hashes, no index address)
