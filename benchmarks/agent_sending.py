@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import json
 import tempfile
-import threading
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ from typing import Any
 
 import psutil
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from tests.agent.rig import counting_rapl, free_port
+from tests.agent.rig import counting_rapl, free_port, repeated
 
 from benchmarks.agent import WARM_UP_SECONDS
 from benchmarks.company import AGENT, busy_programs, company, observe
@@ -49,25 +48,19 @@ def command(folder: Path, sysfs: Path, bus: BusChoice, port: int, hz: int) -> li
 @contextmanager
 def scraped(port: int) -> Iterator[Callable[[], dict[str, Any]]]:
     """The agent's metrics, asked every interval until the last answer is wanted."""
-    stop, answers = threading.Event(), list[str]()
+    answers: list[str] = []
 
     def ask() -> None:
-        while not stop.wait(INTERVAL_SECONDS):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-                answers.append(answer.read().decode())
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            answers.append(answer.read().decode())
 
-    def end() -> dict[str, Any]:
-        stop.set()
-        asking.join()
-        return {**told(answers[-1]), "scrapes": len(answers)}
+    with repeated(ask, INTERVAL_SECONDS) as end:
 
-    asking = threading.Thread(target=ask)
-    asking.start()
-    try:
-        yield end
-    finally:
-        stop.set()
-        asking.join()
+        def last() -> dict[str, Any]:
+            end()
+            return {**told(answers[-1]), "scrapes": len(answers)}
+
+        yield last
 
 
 async def arrived(bus: BusChoice) -> int:

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -62,6 +63,27 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
+def repeated(act: Callable[[], object], every_seconds: float) -> Iterator[Callable[[], None]]:
+    """`act` again and again in a thread, until the function that is given is called or on the way out."""
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.wait(every_seconds):
+            act()
+
+    def end() -> None:
+        stop.set()
+        acting.join()
+
+    acting = threading.Thread(target=run)
+    acting.start()
+    try:
+        yield end
+    finally:
+        end()
+
+
+@contextlib.contextmanager
 def counting_rapl(sysfs: Path) -> Iterator[Path]:
     """A made sysfs with this machine's CPUs and one RAPL zone, package-0, that counts ten joules a second up."""
     cpus = sysfs / "devices" / "system" / "cpu"
@@ -73,21 +95,9 @@ def counting_rapl(sysfs: Path) -> Iterator[Path]:
     (zone / "name").write_text("package-0\n")
     (zone / "max_energy_range_uj").write_text("262143328850\n")
     (zone / "energy_uj").write_text("1000000\n")
-    stop = threading.Event()
-
-    def count() -> None:
-        microjoules = 1_000_000
-        while not stop.wait(0.1):
-            microjoules += 1_000_000
-            (zone / "energy_uj").write_text(f"{microjoules}\n")
-
-    counting = threading.Thread(target=count)
-    counting.start()
-    try:
+    microjoules = count(2_000_000, 1_000_000)
+    with repeated(lambda: (zone / "energy_uj").write_text(f"{next(microjoules)}\n"), 0.1):
         yield sysfs
-    finally:
-        stop.set()
-        counting.join()
 
 
 @contextlib.contextmanager

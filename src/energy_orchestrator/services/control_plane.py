@@ -33,11 +33,11 @@ from energy_orchestrator.api.control_plane import (
     WorkloadView,
 )
 from energy_orchestrator.audit import chain, head_file
-from energy_orchestrator.errors import ConflictError, NotFoundError
+from energy_orchestrator.errors import ConflictError
 from energy_orchestrator.model.fleet import FleetFile
 from energy_orchestrator.model.recommendation import Recommendation, RecommendationStatus
 from energy_orchestrator.services import run_import, views
-from energy_orchestrator.services.declarations import DeclarationOf
+from energy_orchestrator.services.declarations import DeclarationOf, declared
 from energy_orchestrator.services.fingerprints import Fingerprints
 from energy_orchestrator.services.operation_costs import By
 from energy_orchestrator.services.orchestrator import Orchestrator
@@ -217,11 +217,8 @@ class EmbeddedControlPlane:
             return self._view(connection, it)
 
     def _view(self, connection: Connection, it: Recommendation) -> RecommendationView:
-        try:
-            declaration = self._declaration_of(it.target.tenant, it.target.workload)
-        except NotFoundError:
-            declaration = None
         tenant = it.target.tenant
+        declaration = declared(self._declaration_of, tenant, it.target.workload)
         decision = recommendations.last_decision(connection, tenant, it.id)
         return views.recommendation_view(
             it, declaration, decision, rollouts.of_recommendation(connection, tenant, it.id)
